@@ -1,0 +1,85 @@
+"""What the workflows know of an algorithm: a policy, a soft Q-function and an update."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from skillkit.errors import InvalidValue
+from skillkit.policies import Policy
+from skillkit.q_functions import SoftQ
+from skillkit.types import Batch
+
+
+class Learner(ABC):
+    """Owns parameters and optimisers; knows no environment, no logger, no file.
+
+    `modules` and `optimizers` are everything that changes with an update, by name, and
+    `generator` is the only source of randomness: together they are the learner's state.
+    """
+
+    policy: Policy
+    q: SoftQ
+    modules: dict[str, nn.Module]
+    optimizers: dict[str, torch.optim.Adam]
+    generator: torch.Generator
+    updates: int = 0
+
+    @abstractmethod
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """One gradient step on everything; metrics as 0-d tensors, not yet synchronised."""
+
+    def noise(self, batch_size: int) -> Tensor:
+        """eps ~ N(0, I). (B, noise_dim)"""
+        shape = (batch_size, self.policy.noise_dim)
+        return torch.randn(shape, generator=self.generator, device=self.generator.device)
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor of the learner under a flat name, for a checkpoint."""
+        flat: dict[str, Tensor] = {
+            "generator": self.generator.get_state(),
+            "updates": torch.tensor(self.updates),
+        }
+        for name, module in self.modules.items():
+            flat |= {f"{name}/{key}": value for key, value in module.state_dict().items()}
+        for name, optimizer in self.optimizers.items():
+            for index, slots in optimizer.state_dict()["state"].items():
+                flat |= {f"{name}.adam/{index}/{key}": value for key, value in slots.items()}
+        return flat
+
+    def load_state(self, flat: Mapping[str, Tensor]) -> None:
+        """Inverse of `state`.
+
+        Raises:
+            InvalidValue: the tensors are of another learner.
+        """
+        try:
+            self.generator.set_state(flat["generator"].cpu())
+            self.updates = int(flat["updates"])
+            for name, module in self.modules.items():
+                prefix = f"{name}/"
+                part = {k[len(prefix) :]: v for k, v in flat.items() if k.startswith(prefix)}
+                module.load_state_dict(part)
+            for name, optimizer in self.optimizers.items():
+                slots: dict[int, dict[str, Tensor]] = {}
+                for key, value in flat.items():
+                    if key.startswith(f"{name}.adam/"):
+                        _, index, slot = key.rsplit("/", 2)
+                        slots.setdefault(int(index), {})[slot] = value
+                groups = optimizer.state_dict()["param_groups"]
+                optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        except (KeyError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise InvalidValue(f"this checkpoint is of another learner: {reason}") from error
+
+
+def step(optimizer: torch.optim.Adam, loss: Tensor) -> None:
+    """One step on the optimiser's own parameters; nothing else receives a gradient."""
+    parameters = optimizer.param_groups[0]["params"]
+    gradients = torch.autograd.grad(loss, parameters)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    optimizer.step()

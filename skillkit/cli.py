@@ -1,0 +1,529 @@
+"""The command line. Torch is loaded inside the commands that need it, never for listing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from skillkit import __version__
+from skillkit.errors import InvalidValue, SkillkitError, UnknownName
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from skillkit.registry import Registry
+    from skillkit.skill import Skill
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Commands(click.Group):
+    """A group whose errors are one sentence, and which knows what a mistyped command meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise click.ClickException(str(UnknownName("command", args[0], self.commands)))
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SkillkitError as error:
+            raise click.ClickException(str(error)) from error
+        except BrokenPipeError:
+            sys.stderr.close()  # the reader of a pipe left: nobody to tell
+            raise SystemExit(1) from None
+        except OSError as error:
+            where = f" {error.filename}" if error.filename else ""
+            raise click.ClickException(f"{error.strerror or error}:{where}") from error
+
+
+def _registry_option(command: Command) -> Command:
+    text = "Folder of your skills; default $SKILLKIT_REGISTRY, else ./.skillkit."
+    return click.option("--registry", metavar="DIR", help=text)(command)
+
+
+def _tasks_option(command: Command) -> Command:
+    def add(ctx: click.Context, parameter: click.Parameter, folder: str | None) -> None:
+        if folder is not None:
+            from skillkit.envs import add_tasks
+
+            add_tasks(folder)
+
+    text = "Folder of your own task files, beside those in $SKILLKIT_TASKS."
+    return click.option(
+        "--tasks", metavar="DIR", callback=add, expose_value=False, is_eager=True, help=text
+    )(command)
+
+
+def _set_option(command: Command) -> Command:
+    text = "Override a setting, e.g. sac.alpha=0.1; repeatable."
+    return click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help=text)(command)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="skillkit %(version)s")
+def main() -> None:
+    """Teach robots skills, and compose them: every command makes a skill, and takes skills.
+
+    \b
+    skillkit train push_x
+    skillkit train push_y
+    skillkit compose push_x push_y
+    """
+
+
+# ------------------------------------------------------------------------------- making skills
+
+
+@main.command()
+@click.argument("task")
+@click.option("--name", help="Name of the skill; the task's own by default.")
+@click.option("--algorithm", help="Learning algorithm; the recipe's by default.")
+@click.option("--seed", default=0, show_default=True, help="The one source of randomness.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--resume", is_flag=True, help="Continue the run that was interrupted.")
+@click.option("--checkpoint-every", default=60.0, show_default=True, help="Seconds.")
+@_set_option
+@_tasks_option
+@_registry_option
+def train(
+    task: str,
+    name: str | None,
+    algorithm: str | None,
+    seed: int,
+    device: str,
+    resume: bool,
+    checkpoint_every: float,
+    pairs: tuple[str, ...],
+    registry: str | None,
+) -> None:
+    """Learn a task: a maximum-entropy policy and its soft Q-function.
+
+    TASK is a name from `skillkit tasks`, a sum such as push_x+push_y or 0.7*push_x+0.3*push_y, or
+    any Gymnasium id with continuous actions, gym:HalfCheetah-v5.
+    """
+    from skillkit.envs import task as find_task
+    from skillkit.registry import locked
+    from skillkit.workflows import train as workflow
+    from skillkit.workflows.checkpoints import Checkpoints
+    from skillkit.workflows.settings import assignments
+
+    wanted = find_task(task)
+    where = _open(registry)
+    folder = where.run_folder(name or workflow.skill_name(wanted))
+    checkpoints = Checkpoints(folder, checkpoint_every)
+    with locked(folder), _Progress("environment steps") as progress, checkpoints.listening():
+        if resume and checkpoints.latest is None:
+            raise InvalidValue(f"there is no interrupted run of {wanted.label}; leave out --resume")
+        skill = workflow.train(
+            wanted,
+            settings=assignments(pairs),
+            algorithm=algorithm,
+            seed=seed,
+            device=device,
+            on_event=progress,
+            checkpoint=checkpoints,
+            resume=checkpoints.latest if resume else None,
+        )
+        saved = skill.save(name, where)
+        checkpoints.clear()
+    _announce(saved)
+
+
+@main.command()
+@click.argument("skills", nargs=-1, required=True)
+@click.option("--weights", help="One per skill, comma-separated; 1/N each by default.")
+@click.option("--temperature", type=float, help="Of the result; sum of weight times alpha.")
+@click.option("--name", help="Name of the skill; push_x+push_y by default.")
+@click.option("--seed", default=0, show_default=True, help="The one source of randomness.")
+@_set_option
+@_tasks_option
+@_registry_option
+def compose(
+    skills: tuple[str, ...],
+    weights: str | None,
+    temperature: float | None,
+    name: str | None,
+    seed: int,
+    pairs: tuple[str, ...],
+    registry: str | None,
+) -> None:
+    """Add the Q-functions of SKILLS and distil a policy for the sum, without new interaction."""
+    from skillkit.skill import load
+    from skillkit.workflows import compose as workflow
+    from skillkit.workflows.settings import assignments
+
+    where = _open(registry)
+    with _Progress("updates") as progress:
+        skill = workflow.compose(
+            [load(reference, where) for reference in skills],
+            weights=_numbers("--weights", weights),
+            temperature=temperature,
+            settings=assignments(pairs),
+            name=name,
+            seed=seed,
+            on_event=progress,
+        )
+        saved = skill.save(name, where)
+    _report_composition(saved, where)
+    _announce(saved)
+
+
+# ------------------------------------------------------------------------------ looking at them
+
+
+@main.command()
+@_tasks_option
+def tasks() -> None:
+    """What can be trained, by domain."""
+    from skillkit.envs import task, task_names
+
+    table = _table("domain", "task", "what it is")
+    last = ""
+    for name in task_names():
+        found = task(name)
+        table.add_row("" if found.domain == last else found.domain, name, found.summary)
+        last = found.domain
+    _print(table)
+    click.echo("also: sums such as push_x+push_y, and gym:ID for any continuous Gymnasium task")
+
+
+@main.command("list")
+@_registry_option
+def list_(registry: str | None) -> None:
+    """The skills in the registry and those shipped with skillkit."""
+    table = _table("skill", "version", "task", "made by", "alpha", "return", "distance", "origin")
+    for entry in _open(registry).list():
+        try:
+            found = entry.manifest
+        except SkillkitError as error:
+            table.add_row(entry.name, str(entry.version), "damaged: " + str(error))
+            continue
+        scores = found.metrics.get("evaluation", {})
+        row = (_mean(scores, "return", ".1f"), _mean(scores, "final_distance", ".2f"))
+        made = f"{found.kind}, {found.algorithm}"
+        expression = str(found.task["expression"])
+        numbers = (f"{found.alpha:g}", *row, entry.origin)
+        table.add_row(entry.name, str(entry.version), expression, made, *numbers)
+    _print(table)
+
+
+@main.command()
+@click.argument("skill")
+@_registry_option
+def show(skill: str, registry: str | None) -> None:
+    """Everything recorded about SKILL: a name, name@3 or name@word."""
+    where = _open(registry)
+    entry = where.verify(skill)
+    found = entry.manifest
+    table = _table("", "")
+    size = sum(path.stat().st_size for path in entry.folder.rglob("*") if path.is_file())
+    parents = [
+        f"{weight:g} x {parent['name']}@{parent['version'] or '?'}"
+        for weight, parent in zip(found.weights, found.parents, strict=False)
+    ]
+    rows: dict[str, object] = {
+        "skill": f"{entry.name}, version {entry.version} of {len(where.versions(entry.name))}",
+        "task": f"{found.task['expression']}, domain {found.task['domain']}",
+        "made by": f"{found.kind}, {found.algorithm}, seed {found.seed}, {found.created}",
+        "parents": " + ".join(parents),
+        "alpha": f"{found.alpha:g} r/nat",
+        "gamma": f"{found.gamma:g} per {found.spec.dt:g} s",
+        "replay": f"{found.replay['transitions']:,} transitions in "
+        f"{found.replay['episodes']} episodes",
+        "size": f"{size / 1e6:.1f} MB",
+        "origin": f"{entry.origin}, {entry.folder}",
+        "aliases": ", ".join(w for w, v in where.aliases(entry.name).items() if v == entry.version),
+    }
+    for key, value in (rows | _flat(found.metrics) | _flat(found.timing)).items():
+        if value != "":
+            table.add_row(key, str(value))
+    _print(table)
+
+
+@main.command()
+@click.argument("skill")
+@click.option("--episodes", default=100, show_default=True)
+@click.option("--task", help="Evaluate in this task instead of the skill's own.")
+@click.option("--sample", is_flag=True, help="Sample actions instead of taking the mode.")
+@click.option("--seed", default=7, show_default=True, help="Of start states and samples.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_tasks_option
+@_registry_option
+def evaluate(
+    skill: str,
+    episodes: int,
+    task: str | None,
+    sample: bool,
+    seed: int,
+    as_json: bool,
+    registry: str | None,
+) -> None:
+    """Play SKILL and report each metric with its 95 % interval."""
+    found = _evaluate(_load(skill, registry), task, episodes, sample, seed)
+    rows = found.summary()
+    if as_json:
+        head = {"task": found.task.name, "skill": skill, "episodes": episodes, "seed": seed}
+        click.echo(json.dumps(head | rows))
+        return
+    table = _table("metric", "mean", "std", "95 % interval of the mean")
+    for metric, row in rows.items():
+        interval = f"{row['low']:.3f} to {row['high']:.3f}"
+        table.add_row(metric, f"{row['mean']:.3f}", f"{row['std']:.3f}", interval)
+    click.echo(f"{skill} in {found.task.name}, {episodes} episodes, seed {seed}")
+    _print(table)
+
+
+@main.command()
+@click.argument("skills", nargs=-1, required=True)
+@click.option("--output", type=click.Path(path_type=Path), help="PNG file to write.")
+@click.option("--curve", is_flag=True, help="The learning curve of one skill instead.")
+@click.option("--episodes", default=100, show_default=True)
+@click.option("--task", help="Play all of them in this task instead of each in its own.")
+@click.option("--seed", default=7, show_default=True, help="Of the start states.")
+@_tasks_option
+@_registry_option
+def plot(
+    skills: tuple[str, ...],
+    output: Path | None,
+    curve: bool,
+    episodes: int,
+    task: str | None,
+    seed: int,
+    registry: str | None,
+) -> None:
+    """Draw where the episodes of SKILLS end (thesis figure 6.1), or how one of them learned."""
+    from skillkit.report import plots
+
+    if curve and len(skills) != 1:
+        raise InvalidValue("--curve draws one skill at a time; name one")
+    opened = {name: _load(name, registry) for name in skills}
+    if curve:
+        (skill,) = opened.values()
+        picture = plots.learning_curve(skill.curve, skill.name)
+    else:
+        played = {n: _evaluate(s, task, episodes, False, seed) for n, s in opened.items()}
+        picture = plots.outcome(played)
+    kind = ".curve" if curve else ""
+    path = output or Path(_file_name(skills) + kind + ".png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(picture)
+    click.echo(f"figure: {path}")
+
+
+# ------------------------------------------------------------------------------------- upkeep
+
+
+@main.command()
+@click.argument("skill")
+@click.argument("word")
+@_registry_option
+def alias(skill: str, word: str, registry: str | None) -> None:
+    """Let NAME@WORD mean this version of SKILL from now on."""
+    entry = _open(registry).alias(skill, word)
+    click.echo(f"{entry.name}@{word} is version {entry.version}")
+
+
+@main.command()
+@click.argument("skill")
+@_registry_option
+def rm(skill: str, registry: str | None) -> None:
+    """Remove one version, NAME@3; its number is never used again."""
+    where = _open(registry)
+    children = [child.name for child in where.children(where.find(skill).content_id)]
+    entry = where.remove(skill)
+    click.echo(f"removed {entry.name}, version {entry.version}")
+    if children:
+        click.echo(f"it was a parent of {', '.join(children)}, which still work without it")
+
+
+@main.command()
+@click.argument("skills", nargs=-1)
+@_registry_option
+def verify(skills: tuple[str, ...], registry: str | None) -> None:
+    """Check every file of SKILLS, or of all, against its checksum."""
+    where = _open(registry)
+    wanted = skills or tuple(entry.reference for entry in where.entries())
+    damaged = 0
+    for reference in wanted:
+        try:
+            where.verify(reference)
+        except SkillkitError as error:
+            damaged += 1
+            click.echo(f"{reference}: {error}", err=True)
+    if damaged:
+        raise click.ClickException(f"{damaged} of {len(wanted)} skills are damaged")
+    click.echo(f"{len(wanted)} skills are as they were saved")
+
+
+# ------------------------------------------------------------------------------------ helpers
+
+
+def _open(folder: str | None) -> Registry:
+    from skillkit.registry import Registry, search_path
+
+    return Registry(search_path(folder))
+
+
+def _load(reference: str, folder: str | None) -> Skill:
+    from skillkit.skill import load
+
+    return load(reference, _open(folder))
+
+
+def _evaluate(skill: Skill, task: str | None, episodes: int, sample: bool, seed: int) -> Any:
+    from skillkit.envs import task as find_task
+    from skillkit.evaluation import evaluate as play
+
+    act = skill.controller(deterministic=not sample)
+    noise = act.noise_dim if sample else 0
+    wanted = find_task(task or skill.task)
+    if wanted.spec != skill.spec:
+        raise InvalidValue(
+            f"{skill.name} cannot play {wanted.name}: it was trained in the domain "
+            f"{skill.manifest.task['domain']}; choose a task of that domain"
+        )
+    with _Progress("episodes") as progress:
+
+        def show(done: int, total: int) -> None:
+            progress({"kind": "progress", "step": done, "steps": total})
+
+        return play(act.batch, wanted, episodes, seed, noise_dim=noise, progress=show)
+
+
+class _Progress:
+    """A progress bar on a terminal, one line every tenth elsewhere; an `on_event` callback."""
+
+    SHOWN = ("return", "entropy", "alpha", "distillation_loss")
+
+    def __init__(self, unit: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.unit = unit
+        self.console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.completed:>9,.0f}/{task.total:,.0f} " + unit),
+            BarColumn(bar_width=20),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[speed]} {task.fields[numbers]}"),
+        )
+        self.bar = Progress(*columns, console=self.console, transient=True)
+        self.row = self.bar.add_task("", total=None, visible=False, speed="", numbers="")
+        self.tenth = 0
+
+    def __enter__(self) -> _Progress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, event: Any) -> None:
+        if event["kind"] != "progress":
+            return
+        done, total = event["step"], event["steps"]
+        numbers = "  ".join(f"{key} {event[key]:.4g}" for key in self.SHOWN if key in event)
+        speed = self.bar.tasks[0].speed
+        rate = f"{speed:.0f}/s" if speed else ""
+        self.bar.update(
+            self.row, completed=done, total=total, visible=True, speed=rate, numbers=numbers
+        )
+        if not self.console.is_terminal and self.unit != "episodes":
+            tenth = 10 * done // total
+            if tenth > self.tenth:
+                self.tenth = tenth
+                click.echo(f"{done:,}/{total:,} {self.unit}  {rate}  {numbers}", err=True)
+
+
+def _report_composition(skill: Skill, where: Registry) -> None:
+    """The table of `compose`: every skill in the composed task, and what the sum costs."""
+    scores = dict(skill.metrics["parents"])
+    scores[skill.name] = skill.metrics["evaluation"]
+    direct = f"{skill.task}.direct"
+    try:
+        found = where.find(direct).manifest
+        if found.task["expression"] == skill.task:
+            scores[direct] = found.metrics["evaluation"]
+    except SkillkitError:
+        pass  # nobody trained it
+    table = _table("skill", "distance", "return", title=f"in {skill.task}")
+    for name, row in scores.items():
+        table.add_row(name, _mean(row, "final_distance", ".3f"), _mean(row, "return", ".1f"))
+    _print(table)
+    m, timing = skill.metrics, skill.manifest.timing
+    click.echo(
+        f"{timing['updates']:,} updates in {timing['seconds']:.1f} s, "
+        f"{m['interactions']} environment steps\n"
+        f"disagreement of the skills: {m['disagreement_mean']:.2f} on average, "
+        f"{m['disagreement_q95']:.2f} at the 95 % quantile; "
+        f"estimated gap to the optimum {m['gap_q95']:.1f} r\n"
+        f"candidates that count: {m['effective_sample_size']:.0f} of {m['candidates']:.0f}"
+    )
+    if not m["covered"]:
+        click.echo("at this temperature the sum is not an upper bound of the optimal Q-function")
+
+
+def _announce(skill: Skill) -> None:
+    rows = skill.metrics["evaluation"]
+    shown = [_mean(rows, "return", ".1f"), _mean(rows, "final_distance", ".3f")]
+    numbers = [f"{k} {v}" for k, v in zip(("return", "distance"), shown, strict=True) if v != "-"]
+    click.echo(f"saved {skill.manifest.name}@{skill.entry.version}: {', '.join(numbers)}")
+    click.echo(f"card and figure: {skill.folder}")
+
+
+def _numbers(option: str, text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InvalidValue(f"{option} takes comma-separated numbers, not {text!r}") from None
+
+
+def _file_name(skills: tuple[str, ...]) -> str:
+    return "_".join(name.replace("/", "--") for name in skills)
+
+
+def _mean(scores: Any, metric: str, form: str) -> str:
+    return format(scores[metric]["mean"], form) if metric in scores else "-"
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, object]:
+    """Nested metrics as rows; an evaluation's metric as 'mean ± std'."""
+    rows: dict[str, object] = {}
+    for key, value in values.items():
+        label = f"{prefix}{key.replace('_', ' ')}"
+        if isinstance(value, dict) and "mean" in value:
+            rows[label] = f"{value['mean']:.4g} ± {value['std']:.3g}"
+        elif isinstance(value, dict):
+            rows |= _flat(value, f"{label}, ")
+        else:
+            rows[label] = f"{value:.4g}" if isinstance(value, float) else value
+    return rows
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 160)

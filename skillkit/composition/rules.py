@@ -1,0 +1,203 @@
+"""Which skills compose, with which weights, at which temperature (THEORY 5). No torch.
+
+Skills i with reward r_i, temperature alpha_i and soft Q-function Q_i; weights w_i >= 0 need not
+sum to one. Target: the reward sum_i w_i r_i at temperature alpha, approached by
+Q_S = sum_i w_i Q_i, whose policy is prod_i pi_i^{b_i} up to a constant, b_i = w_i alpha_i/alpha.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from skillkit.errors import IncompatibleSkills, InvalidValue
+from skillkit.types import Entry, Spec
+
+SUM_TOLERANCE = 1e-6  # of sum b around one: a stored or typed alpha is rounded
+
+
+class Manifest(Protocol):
+    """What composing needs to know of a skill; `skillkit.manifest.Manifest` has it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def task(self) -> Mapping[str, Any]: ...
+    @property
+    def spec(self) -> Spec: ...
+    @property
+    def gamma(self) -> float: ...
+    @property
+    def parents(self) -> Sequence[Mapping[str, Any]]: ...
+
+
+def check_weights(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
+    """The weights w_i of `count` skills, 1/N each unless given. -> (N,)
+
+    Raises:
+        InvalidValue: no skill, a wrong number of weights, one that is negative or not a finite
+            number, or all zero.
+    """
+    if count < 1:
+        raise InvalidValue("composing needs at least one skill; name the skills to compose")
+    if weights is None:
+        return (1.0 / count,) * count
+    try:
+        w = tuple(float(w_i) for w_i in weights)
+    except (TypeError, ValueError) as error:
+        raise InvalidValue(f"weights must be numbers, one a skill, got {weights!r}") from error
+    if len(w) != count:
+        raise InvalidValue(f"{count} skills need {count} weights, one each in order, got {len(w)}")
+    if not all(math.isfinite(w_i) for w_i in w):
+        raise InvalidValue(f"weights must be finite, got {_shown(w)}")
+    if min(w) < 0:
+        raise InvalidValue(
+            f"weights must not be negative, got {_shown(w)}; a skill cannot be subtracted, "
+            f"give what is to be left out weight 0"
+        )
+    if max(w) == 0:
+        raise InvalidValue(f"at least one weight must be above zero, got {_shown(w)}")
+    return w
+
+
+def default_temperature(weights: Sequence[float], temperatures: Sequence[float]) -> float:
+    """alpha = sum_i w_i alpha_i, for which sum b = 1 (THEORY 5). (N,), (N,) -> [r/nat]
+
+    Raises:
+        InvalidValue: a temperature is not a positive finite number.
+    """
+    for alpha_i in temperatures:
+        check_temperature(alpha_i)
+    return math.fsum(w * a for w, a in zip(weights, temperatures, strict=True))
+
+
+def exponents(
+    weights: Sequence[float], temperatures: Sequence[float], alpha: float
+) -> tuple[float, ...]:
+    """b_i = w_i alpha_i/alpha: the policy of Q_S is proportional to prod_i pi_i^{b_i} (THEORY 5).
+
+    Raises:
+        InvalidValue: a temperature is not a positive finite number.
+    """
+    for a in (*temperatures, alpha):
+        check_temperature(a)
+    return tuple(w * a / alpha for w, a in zip(weights, temperatures, strict=True))
+
+
+def check_temperature(alpha: float) -> None:
+    """A temperature [r/nat] divides Q, so it must be positive.
+
+    Raises:
+        InvalidValue: it is not.
+    """
+    if not (math.isfinite(alpha) and alpha > 0):
+        raise InvalidValue(
+            f"a temperature must be positive and finite, got {alpha:g}; skills compose through "
+            f"exp(Q/alpha), so train them with alpha above zero"
+        )
+
+
+def covered(b: Sequence[float]) -> bool:
+    """Whether theory guarantees Q_S >= Q*, the optimum: on [-1, 1]^A only if sum b = 1.
+
+    Q_S - T Q_S = gamma (1-d) E[G] with T the target's soft Bellman operator, so G >= 0 is needed,
+    that is int prod pi_i^{b_i} <= 1. Hoelder gives it for sum b = 1. For sum b < 1 flat policies
+    break it (int = 2^{A (1 - sum b)} > 1; repaired by `coverage_slack`); for sum b > 1 peaked
+    densities do (the published code's plain sum at the training temperature).
+    """
+    return math.isclose(math.fsum(b), 1.0, rel_tol=0.0, abs_tol=SUM_TOLERANCE)
+
+
+def coverage_slack(b: Sequence[float], alpha: float, gamma: float, log_volume: float) -> float:
+    """Smallest known c with Q_S + c >= Q*: gamma alpha (1 - sum b) log|A| / (1 - gamma) [r].
+
+    Hoelder with the constant 1 as one more factor: int prod pi_i^{b_i} <= |A|^{1 - sum b}. Zero
+    where Q_S is covered; infinite for sum b > 1, where densities have no bound.
+
+    Args:
+        log_volume: log |A|, A log 2 for [-1, 1]^A, log of the number of discrete actions [nat].
+    """
+    missing = 1.0 - math.fsum(b)
+    if covered(b):
+        return 0.0
+    return gamma * alpha * missing * log_volume / (1.0 - gamma) if missing > 0 else math.inf
+
+
+def check_compatible(skills: Sequence[Manifest]) -> None:
+    """Preconditions of every equation here: one dynamics, termination, action measure and gamma.
+
+    Raises:
+        InvalidValue: there is no skill.
+        IncompatibleSkills: two of them differ; says in what, and what would compose.
+    """
+    if not skills:
+        raise InvalidValue("composing needs at least one skill; name the skills to compose")
+    first = skills[0]
+    for other in skills[1:]:
+        for what, read, way_out in PRECONDITIONS:
+            a, b = read(first), read(other)
+            if a != b:
+                raise IncompatibleSkills(
+                    f"{first.name} and {other.name} cannot be composed: their {what} differs, "
+                    f"{_difference(a, b)}; {way_out}"
+                )
+
+
+def _world(skill: Manifest) -> str:
+    """The domain; for a Gymnasium skill its id, which fixes dynamics and termination alike."""
+    expression = str(skill.task["expression"])
+    return expression if expression.startswith("gym:") else str(skill.task["domain"])
+
+
+def _base(skill: Manifest) -> str:
+    """The frozen skill below a stacked one, which is part of its dynamics (THEORY 7)."""
+    return str(skill.parents[0]["content_id"]) if skill.kind == "stacked" else "none"
+
+
+def _entries(entries: Sequence[Entry]) -> tuple[str, ...]:
+    return tuple(f"{e.name} in [{e.low!r}, {e.high!r}] {e.unit}".rstrip() for e in entries)
+
+
+# What must agree, how to read it, what to do when it does not; the first difference is reported.
+PRECONDITIONS: tuple[tuple[str, Callable[[Manifest], Any], str], ...] = (
+    ("domain", _world, "choose skills of one domain"),
+    ("base skill", _base, "compose stacked skills only with others on the same base"),
+    (
+        "scene",
+        lambda skill: skill.task.get("scene") or "none",
+        "train them in one scene, because Q-functions add only under the same dynamics",
+    ),
+    (
+        "termination",
+        lambda skill: skill.task.get("termination") or "none",
+        "train them with one termination, because it is part of the dynamics",
+    ),
+    (
+        "action space",
+        lambda skill: _entries(skill.spec.action),
+        "train them with the same actions and bounds",
+    ),
+    ("control period", lambda skill: skill.spec.dt, "train them with the same period"),
+    (
+        "observation",
+        lambda skill: _entries(skill.spec.observation),
+        "train them with the same observation entries in the same order",
+    ),
+    ("gamma", lambda skill: skill.gamma, "train them with the same gamma"),
+)
+
+
+def _difference(a: Any, b: Any) -> str:
+    """The two values; of two lists of entries their lengths or the first pair that differs."""
+    if not isinstance(a, tuple):
+        return f"{a} against {b}"
+    if len(a) != len(b):
+        return f"{len(a)} entries against {len(b)}"
+    return next(f"{x} against {y}" for x, y in zip(a, b, strict=True) if x != y)
+
+
+def _shown(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

@@ -1,0 +1,158 @@
+"""Domains simulated by MuJoCo, all sub-environments in one `mujoco.batch.Batch`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skillkit.envs.task import Domain, Task
+from skillkit.errors import InvalidValue
+from skillkit.types import Array, Entry, Spec
+
+if TYPE_CHECKING:  # importing MuJoCo takes longer than listing every task
+    from gymnasium.vector import VectorEnv
+    from mujoco import MjData, MjModel
+    from mujoco.batch import Batch
+
+PICTURE = (480, 480)  # height, width [pixels]
+
+
+class MujocoDomain(Domain):
+    """A domain whose dynamics are an MJCF file.
+
+    Attributes:
+        asset: the MJCF file, in `assets/` beside the file that declares the domain.
+        frame_skip: physics steps per control step.
+        entries: the observation, in the order of `observe`.
+        action_unit: of every actuator; names and bounds come from the model.
+        camera: through which `draw` looks; None: MuJoCo's free camera.
+    """
+
+    asset: str
+    frame_skip: int
+    entries: tuple[Entry, ...]
+    action_unit: str = "N m"
+    camera: str | None = None
+
+    @abstractmethod
+    def observe(self, batch: Batch) -> Array:
+        """Observation from fields of the batch, which are all current. -> (E, O)"""
+
+    @abstractmethod
+    def start(self, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Draw an initial state: qpos (nq,), qvel (nv,)."""
+
+    def decorate(self, data: MjData, task: Task) -> None:
+        """Move what is only drawn, such as a goal mark, before a picture is taken."""
+
+    @property
+    def model_file(self) -> Path:
+        return self.folder / "assets" / self.asset
+
+    @cached_property
+    def spec(self) -> Spec:
+        model = compiled(self.model_file)
+        action = tuple(
+            Entry(model.actuator(i).name, self.action_unit, float(low), float(high))
+            for i, (low, high) in enumerate(model.actuator_ctrlrange)
+        )
+        return Spec(self.entries, action, model.opt.timestep * self.frame_skip)
+
+    def sources(self) -> dict[str, bytes]:
+        return super().sources() | {self.asset: self.model_file.read_bytes()}
+
+    def vector_env(
+        self, task: Task, num_envs: int, seed: int, threads: int
+    ) -> VectorEnv[Any, Any, Any]:
+        from skillkit.envs.vector import TaskVectorEnv
+
+        model = compiled(self.model_file, task.scene_file)
+        simulation = MujocoSimulation(self, model, num_envs, threads)
+        return TaskVectorEnv(task, simulation, task.start or self.start, num_envs, seed)
+
+    def draw(self, env: VectorEnv[Any, Any, Any]) -> Array:
+        import mujoco
+
+        batch = env.unwrapped.simulation.batch  # type: ignore[attr-defined]
+        data = batch.get_data(0)
+        self.decorate(data, env.unwrapped.task)  # type: ignore[attr-defined]
+        mujoco.mj_forward(batch.model, data)
+        renderer = _renderer(batch.model)
+        renderer.update_scene(data, -1 if self.camera is None else self.camera)
+        return np.array(renderer.render())
+
+
+class MujocoSimulation:
+    """E copies of a world on a thread pool; bit-identical for any number of threads."""
+
+    def __init__(self, domain: MujocoDomain, model: MjModel, num_envs: int, threads: int) -> None:
+        import mujoco
+        from mujoco.batch import Batch
+
+        self.domain = domain
+        self.batch = Batch(model, num_envs, threads)
+        # After a plain step, derived fields (positions of bodies, sensors) are one substep behind
+        # the state; this stage brings them up to date.
+        self._fresh = mujoco.mjtStage.mjSTAGE_VEL
+        self._untouched = mujoco.mjtStage.mjSTAGE_NONE
+        domain.observe(self.batch)  # binds what it reads: only bound fields are kept current
+
+    def reset(self, ids: Array, starts: Sequence[Any]) -> None:
+        self.batch.reset(ids=ids, stage=self._untouched)
+        self.batch.qpos[ids] = np.stack([qpos for qpos, _ in starts])
+        self.batch.qvel[ids] = np.stack([qvel for _, qvel in starts])
+        self.batch.forward(ids=ids, stage=self._fresh)
+
+    def step(self, action: Array, rngs: Sequence[np.random.Generator]) -> None:
+        self.batch.ctrl = action
+        self.batch.step(nstep=self.domain.frame_skip, stage=self._fresh)
+
+    def observe(self) -> Array:
+        return self.domain.observe(self.batch)
+
+    def healthy(self) -> Array:
+        return np.asarray(np.isfinite(self.batch.state).all(axis=-1))
+
+
+@cache
+def compiled(asset: Path, scene: Path | None = None) -> MjModel:
+    """The world of an MJCF file, with the bodies of a scene file added to it.
+
+    Raises:
+        InvalidValue: a file is missing or MuJoCo refuses it.
+    """
+    import mujoco
+
+    try:
+        spec = mujoco.MjSpec.from_file(str(asset))
+        if scene:
+            spec.attach(
+                mujoco.MjSpec.from_file(str(scene)),
+                frame=spec.worldbody.add_frame(),
+                prefix="scene/",
+            )
+        model = spec.compile()
+    except (ValueError, OSError) as error:
+        files = f"{asset} with scene {scene}" if scene else str(asset)
+        raise InvalidValue(f"MuJoCo cannot load {files}: {' '.join(str(error).split())}") from error
+    # By default MuJoCo answers a diverged state with a silent reset in mid-episode.
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    return model
+
+
+@cache
+def _renderer(model: MjModel) -> Any:
+    import mujoco
+
+    try:
+        return mujoco.Renderer(model, *PICTURE)
+    except Exception as error:  # each GL backend has its own
+        raise InvalidValue(
+            "no picture without OpenGL; set MUJOCO_GL=egl (or osmesa) before Python starts, "
+            f"or leave render_mode out ({error})"
+        ) from error

@@ -1,0 +1,94 @@
+"""What rewards are made of: functions of (now, action, then) that task files weight and name.
+
+They are frozen dataclasses and not closures, so two tasks that say the same thing are equal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from skillkit.envs.task import Quantities, Term
+from skillkit.errors import InvalidValue, UnknownName
+from skillkit.types import Array
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Euclidean distance of observation entries to their goals, before the step."""
+
+    goals: tuple[tuple[str, float], ...]
+
+    def __call__(self, now: Quantities, action: Array, then: Quantities) -> Array:
+        return self.of(now)
+
+    def of(self, state: Quantities) -> Array:
+        names, values = zip(*self.goals, strict=True)
+        return np.asarray(np.linalg.norm(state[names] - np.array(values), axis=-1))  # (B,)
+
+
+@dataclass(frozen=True)
+class Within:
+    """Whether a state is closer to its goals than `radius`, in the goals' unit."""
+
+    distance: Distance
+    radius: float
+
+    def __call__(self, state: Quantities) -> Array:
+        return self.distance.of(state) < self.radius  # (B,)
+
+
+@dataclass(frozen=True)
+class Separation:
+    """Euclidean distance between two observed points, before the step."""
+
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+
+    def __call__(self, now: Quantities, action: Array, then: Quantities) -> Array:
+        return np.asarray(np.linalg.norm(now[self.first] - now[self.second], axis=-1))  # (B,)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Sum of squared native actions."""
+
+    def __call__(self, now: Quantities, action: Array, then: Quantities) -> Array:
+        return np.asarray(np.square(action).sum(axis=-1))  # (B,)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Straight distance between the two observations around the step, per second."""
+
+    position: tuple[str, ...]
+    dt: float
+
+    def __call__(self, now: Quantities, action: Array, then: Quantities) -> Array:
+        step = then[self.position] - now[self.position]
+        return np.asarray(np.linalg.norm(step, axis=-1)) / self.dt  # (B,)
+
+
+def distance(point: Mapping[str, str], goal: Mapping[str, float]) -> Term:
+    """The term -(distance of a point to its goal), over the coordinates that `goal` names.
+
+    Args:
+        point: coordinate -> observation entry: {"x": "puck_x", "y": "puck_y"}.
+        goal: coordinate -> value; coordinates left out do not matter.
+
+    Raises:
+        UnknownName: a coordinate that the point does not have.
+        InvalidValue: no coordinate, or a goal that is not a finite number.
+    """
+    for axis, value in goal.items():
+        if axis not in point:
+            raise UnknownName("coordinate", axis, point)
+        if not math.isfinite(value):
+            raise InvalidValue(f"the goal {axis}={value} is not a finite number")
+    if not goal:
+        raise InvalidValue(f"a distance needs a goal: distance({next(iter(point))}=0)")
+    goals = {point[axis]: float(value) for axis, value in goal.items()}
+    return Term("distance", Distance(tuple(goals.items())), -1.0, goals)

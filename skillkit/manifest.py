@@ -1,0 +1,298 @@
+"""What a skill is called, and skill.json, which says what it is. Standard library, no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypedDict
+
+from skillkit.errors import CorruptSkill, InvalidValue
+from skillkit.integrity import CHECKSUMS as CHECKSUMS
+from skillkit.integrity import RESTORE, described, fits, plain, read_json
+from skillkit.integrity import content_id as content_id
+from skillkit.integrity import verify_checksums as verify_checksums
+from skillkit.integrity import write_checksums as write_checksums
+from skillkit.types import Spec
+
+FORMAT = 1
+KINDS = ("trained", "composed", "stacked")
+MANIFEST = "skill.json"
+MAX_NAME = 100  # characters
+
+_PART = r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*"  # not empty, does not begin with '.' or '-'
+_NAME = re.compile(rf"(?!.*--){_PART}(?:/{_PART})*")
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+_WORD = re.compile(r"(?!latest$|[vV][0-9]+$)[A-Za-z][A-Za-z0-9_.+-]*")  # not like a version
+
+
+def check_name(name: str) -> str:
+    """The name itself, if it is legal (DESIGN, Names).
+
+    Raises:
+        InvalidValue: a path, a forbidden character, an empty part, or too long.
+    """
+    if not _skill_name(name):
+        raise InvalidValue(
+            f"{reprlib.repr(name)} is not a skill name; use up to {MAX_NAME} letters, digits and "
+            "_ . - + /, no '--', and no part that is empty or begins with '.' or '-'"
+        )
+    return name
+
+
+def folder_name(name: str) -> str:
+    """'locomotion/ant_maze' -> 'locomotion--ant_maze'; raises InvalidValue as `check_name`."""
+    return check_name(name).replace("/", "--")
+
+
+def name_of_folder(folder: str) -> str | None:
+    """Inverse of `folder_name`, None for a foreign folder. 'a---b' is 'a-/b'."""
+    name = re.sub("--(?!-)", "/", folder)
+    return name if _skill_name(name) and "/" not in folder else None
+
+
+def check_word(word: str) -> str:
+    """The alias itself, if it is legal.
+
+    Raises:
+        InvalidValue: forbidden characters, too long, or it reads like a version.
+    """
+    if len(word) > MAX_NAME or not _WORD.fullmatch(word):
+        raise InvalidValue(
+            f"{reprlib.repr(word)} is neither a version nor an alias; write name@3, or name@WORD "
+            "with letters, digits and _ . - + after a letter ('latest' and 'v3' are taken)"
+        )
+    return word
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A skill as a person types it: `name` (the latest), `name@3` or `name@word`."""
+
+    name: str
+    version: int | None = None
+    alias: str | None = None
+
+
+def parse_reference(text: str) -> Reference:
+    """'push_x@3' -> Reference('push_x', version=3); 'push_x@latest' is 'push_x'.
+
+    Raises:
+        InvalidValue: neither a name, nor a name with a version or an alias.
+    """
+    name, at, rest = text.partition("@")
+    check_name(name)
+    if not at or rest == "latest":
+        return Reference(name)
+    if _VERSION.fullmatch(rest):
+        return Reference(name, version=int(rest))
+    return Reference(name, alias=check_word(rest))
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries a skill depends on, without importing them."""
+    from importlib import metadata  # here and below: only making a skill pays for the import
+    from platform import python_version
+
+    import skillkit
+
+    found = {"skillkit": skillkit.__version__, "python": python_version()}
+    for library in ("numpy", "mujoco", "gymnasium", "torch"):
+        try:
+            found[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def host() -> dict[str, Any]:
+    """The machine a skill is made on: operating system, processor name, usable cores."""
+    import platform
+
+    processor = platform.processor() or platform.machine()
+    try:
+        info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        processor = re.findall(r"^model name\s*: (.+)$", info, re.MULTILINE)[0].strip()
+    except (OSError, IndexError):
+        pass  # not Linux, or a processor that does not name itself
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    system = f"{platform.system()} {platform.machine()}"
+    return {"os": system, "processor": processor, "cores": cores}
+
+
+class Parent(TypedDict):
+    """A skill that another was made of; one never saved has version 0 and no content id."""
+
+    name: str
+    version: int
+    content_id: str
+
+
+# The shape of skill.json: rules, nested as the fields are; an error shows their names.
+
+
+def _skill_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_NAME and bool(_NAME.fullmatch(value))
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 1000
+
+
+def _text_or_null(value: Any) -> bool:
+    return value is None or _text(value)
+
+
+def _object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and -1e300 < value < 1e300
+
+
+def _number_from_0(value: Any) -> bool:
+    return _number(value) and value >= 0
+
+
+def _number_from_0_to_1(value: Any) -> bool:
+    return _number(value) and 0 <= value <= 1
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _utc_time(value: Any) -> bool:
+    try:
+        return datetime.fromisoformat(value).utcoffset() == timedelta(0)
+    except (TypeError, ValueError):
+        return False
+
+
+_PART_SHAPE = {"kind": _text, "config": _object}
+_SHAPE: dict[str, Any] = {
+    "format": _count,
+    "kind": _text,
+    "name": _skill_name,
+    "task": {"expression": _text, "domain": _text, "scene": _text_or_null, "source_hash": _text},
+    "alpha": _number_from_0,
+    "gamma": _number_from_0_to_1,
+    "algorithm": _text,
+    "config": _object,
+    "policy": _PART_SHAPE,
+    "q": _PART_SHAPE,
+    "parents": [{"name": _skill_name, "version": _count, "content_id": _text}],
+    "weights": [_number],
+    "seed": _count,
+    "versions": _object,
+    "metrics": _object,
+    "replay": {"episodes": _count, "transitions": _count},
+    "created": _utc_time,
+    "timing": _object,
+    "host": _object,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """skill.json: plain data, checked when built.
+
+    Raises:
+        InvalidValue: a field of the wrong shape, or data that JSON cannot hold.
+    """
+
+    format: int = FORMAT
+    kind: str  # one of KINDS
+    name: str
+    task: dict[str, Any]  # expression, domain, scene or None, source_hash
+    spec: Spec
+    alpha: float  # [r/nat]
+    gamma: float
+    algorithm: str
+    config: dict[str, Any]
+    policy: dict[str, Any]  # kind, config
+    q: dict[str, Any]  # kind, config
+    parents: list[Parent] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)  # of a composed skill, one a parent
+    seed: int
+    versions: dict[str, str] = field(default_factory=library_versions)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    replay: dict[str, int]  # episodes, transitions
+    created: str = field(default_factory=now)
+    timing: dict[str, Any] = field(default_factory=dict)  # [s]
+    host: dict[str, Any] = field(default_factory=host)
+
+    def __post_init__(self) -> None:
+        for name, shape in _SHAPE.items():
+            try:
+                value = plain(getattr(self, name))
+            except (TypeError, ValueError) as error:
+                raise InvalidValue(f"{name!r} of a skill is not plain data: {error}") from error
+            if not fits(value, shape):
+                given = reprlib.repr(value)
+                raise InvalidValue(f"{name!r} of a skill must be {described(shape)}, not {given}")
+            object.__setattr__(self, name, value)
+        if self.kind not in KINDS:
+            raise InvalidValue(f"'kind' of a skill must be one of {', '.join(KINDS)}")
+        if len(self.weights) != (len(self.parents) if self.kind == "composed" else 0):
+            raise InvalidValue("a composed skill has one weight for each parent, others have none")
+        if not 0 < self.spec.dt < 1e300:
+            raise InvalidValue("the control period dt of a skill must be above 0")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, in the order of the fields."""
+        data = {item.name: getattr(self, item.name) for item in fields(self)}
+        return data | {"spec": self.spec.to_json()}
+
+    @staticmethod
+    def from_json(data: object) -> Manifest:
+        """Inverse of `to_json`: exactly these fields, no coercion.
+
+        Raises:
+            InvalidValue: not an object, another format, a field too many, too few or wrong.
+        """
+        if not isinstance(data, Mapping):
+            raise InvalidValue(f"it is a {type(data).__name__} instead of an object")
+        if data.get("format") != FORMAT:
+            given = reprlib.repr(data.get("format"))
+            raise InvalidValue(f"its format is {given}, and this skillkit reads format {FORMAT}")
+        if odd := sorted(data.keys() ^ {item.name for item in fields(Manifest)}):
+            raise InvalidValue(f"the field {reprlib.repr(odd[0])} is missing or unknown")
+        try:
+            spec = Spec.from_json(data["spec"])
+        except OverflowError as error:
+            raise InvalidValue("a number of the spec is too large") from error
+        if spec.to_json() != data["spec"]:  # Spec would take "0.01" for a number
+            raise InvalidValue("a field of the spec is missing, unknown or of the wrong type")
+        return Manifest(**{**data, "spec": spec})
+
+    def save(self, folder: Path) -> None:
+        """Write skill.json into the folder of a skill."""
+        text = json.dumps(self.to_json(), indent=2, allow_nan=False)
+        (folder / MANIFEST).write_text(text + "\n", encoding="ascii")
+
+    @staticmethod
+    def load(folder: Path) -> Manifest:
+        """Read skill.json from the folder of a skill; its checksum is `verify_checksums`' business.
+
+        Raises:
+            CorruptSkill: skill.json is missing, not strict JSON, or not a manifest.
+        """
+        path = folder / MANIFEST
+        try:
+            return Manifest.from_json(read_json(path))
+        except RecursionError as error:
+            raise CorruptSkill(f"{path} is nested too deeply; {RESTORE}") from error
+        except InvalidValue as error:
+            raise CorruptSkill(f"{path} is not a skill's manifest: {error}; {RESTORE}") from error

@@ -1,0 +1,54 @@
+"""Multilayer perceptrons: one, or N side by side in one matrix product."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them; linear output. (..., sizes[0]) -> (..., sizes[-1])"""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in itertools.pairwise(sizes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = torch.relu(layer(x))
+        return last(x)
+
+
+class StackedLinear(nn.Module):
+    """N independent linear maps in one batched product. (N, B, I) -> (N, B, O)"""
+
+    def __init__(self, copies: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(inputs)  # nn.Linear's own initialisation
+        self.weight = nn.Parameter(torch.empty(copies, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(copies, 1, outputs).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class StackedMLP(nn.Module):
+    """N MLPs of one shape on the same input. (B, I) -> (N, B, O)"""
+
+    def __init__(self, copies: int, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.copies = copies
+        pairs = itertools.pairwise(sizes)
+        self.layers = nn.ModuleList(StackedLinear(copies, i, o) for i, o in pairs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        *hidden, last = self.layers
+        h = x.expand(self.copies, *x.shape)
+        for layer in hidden:
+            h = torch.relu(layer(h))
+        return last(h)

@@ -1,0 +1,107 @@
+"""A policy is a map from noise to action: a = f(eps; s), eps ~ N(0, I)  (thesis eq. 4.7)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skillkit.errors import InvalidValue
+from skillkit.functional.losses import log_normal, squash_log_det
+
+
+class Policy(nn.Module):
+    """The contract. Noise is an argument, so updates are pure and sampling is reproducible.
+
+    A member defines `raw`, the pre-tanh map, and what it can of `raw_and_log_det` and
+    `raw_inverse`; the rest follows here. Actions are unit actions, tanh last.
+
+    Attributes:
+        noise_dim: length of eps; 0 for a policy without noise.
+        inputs: positions of the observation entries it reads; None reads all.
+    """
+
+    kind: str
+    noise_dim: int
+
+    def __init__(
+        self,
+        observation_dim: int,
+        action_dim: int,
+        hidden: Sequence[int] = (256, 256),
+        inputs: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.observation_dim, self.action_dim = observation_dim, action_dim
+        self.hidden = tuple(int(width) for width in hidden)
+        self.inputs = None if inputs is None else tuple(int(index) for index in inputs)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments as plain data; `POLICIES[kind](**config)` rebuilds the shape."""
+        return {
+            "observation_dim": self.observation_dim,
+            "action_dim": self.action_dim,
+            "hidden": list(self.hidden),
+            "inputs": None if self.inputs is None else list(self.inputs),
+        }
+
+    @property
+    def input_dim(self) -> int:
+        return self.observation_dim if self.inputs is None else len(self.inputs)
+
+    def read(self, obs: Tensor) -> Tensor:
+        """The entries this policy reads. (B, O) -> (B, I)"""
+        return obs if self.inputs is None else obs[..., list(self.inputs)]
+
+    @abstractmethod
+    def raw(self, obs: Tensor, noise: Tensor) -> Tensor:
+        """Pre-tanh action u. (B, O), (B, noise_dim) -> (B, A)"""
+
+    def raw_and_log_det(self, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """u and log|det du/deps|. -> (B, A), (B,)
+
+        Raises:
+            InvalidValue: this policy has no density.
+        """
+        raise InvalidValue(f"a {self.kind} policy has no density; use a gaussian policy")
+
+    def raw_inverse(self, obs: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """eps with raw(obs, eps) = u, and log|det du/deps| there. -> (B, noise_dim), (B,)
+
+        Raises:
+            InvalidValue: this policy is not invertible.
+        """
+        raise InvalidValue(f"a {self.kind} policy cannot be inverted; use a gaussian policy")
+
+    def act(self, obs: Tensor, noise: Tensor) -> Tensor:
+        """a = tanh(u(eps; s)). (B, O), (B, noise_dim) -> (B, A)"""
+        return torch.tanh(self.raw(obs, noise))
+
+    def act_and_log_prob(self, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Action and log pi(a|s) = log N(eps) - log|det da/deps|. -> (B, A), (B,)"""
+        u, log_det = self.raw_and_log_det(obs, noise)
+        return torch.tanh(u), log_normal(noise) - log_det - squash_log_det(u)
+
+    def log_prob(self, obs: Tensor, action: Tensor, pre_tanh: Tensor | None = None) -> Tensor:
+        """log pi(a|s). Give `pre_tanh` where it is stored: atanh loses digits near +-1. -> (B,)"""
+        u = unsquash(action) if pre_tanh is None else pre_tanh
+        noise, log_det = self.raw_inverse(obs, u)
+        return log_normal(noise) - log_det - squash_log_det(u)
+
+    def inverse(self, obs: Tensor, action: Tensor, pre_tanh: Tensor | None = None) -> Tensor:
+        """eps = f^-1(a; s). -> (B, noise_dim)"""
+        return self.raw_inverse(obs, unsquash(action) if pre_tanh is None else pre_tanh)[0]
+
+    def mode(self, obs: Tensor) -> Tensor:
+        """The deterministic action, eps = 0. (B, O) -> (B, A)"""
+        return self.act(obs, obs.new_zeros(*obs.shape[:-1], self.noise_dim))
+
+
+def unsquash(action: Tensor) -> Tensor:
+    """atanh, finite at the bounds: float32 cannot tell |u| > 9 apart (THEORY 2)."""
+    bound = 1 - torch.finfo(action.dtype).eps
+    return torch.atanh(action.clamp(-bound, bound))

@@ -1,0 +1,231 @@
+"""Stored experience: a ring of transitions on one device, exported and imported as episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skillkit.errors import InvalidValue
+from skillkit.types import Array, Batch, Spec
+
+Relabel = Callable[[Array, Array, Array], Array]  # (obs, native action, next_obs) -> (B,)
+
+EPISODE_KEYS = (
+    "observations",  # (sum(T_e + 1), O)
+    "actions",  # (sum T_e, A) unit
+    "pre_tanh",  # (sum T_e, A)
+    "rewards",  # (sum T_e,) [r]
+    "lengths",  # (episodes,)
+    "terminated",  # (episodes,)
+    "truncated",  # (episodes,)
+    "training_step",  # (episodes,) environment steps taken when the episode began
+)
+
+
+class ReplayBuffer:
+    """A ring of transitions; the oldest are overwritten once it is full.
+
+    One table of float32 rows, so that a batch is a single gather:
+    obs (O) | next_obs (O) | action (A) | pre_tanh (A) | reward (1) | discount (1).
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        observation_dim: int,
+        action_dim: int,
+        gamma: float,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if capacity < 1:
+            raise InvalidValue(f"a replay buffer needs a capacity of at least 1, got {capacity}")
+        self.capacity, self.gamma = int(capacity), float(gamma)
+        self.observation_dim, self.action_dim = observation_dim, action_dim
+        width = 2 * observation_dim + 2 * action_dim + 2
+        self.rows = torch.zeros(self.capacity, width, device=device)
+        # Which episode a row belongs to, how that episode stood after it, and when it was made.
+        self.episode = torch.zeros(self.capacity, dtype=torch.int64)
+        self.ended = torch.zeros(self.capacity, 2, dtype=torch.bool)  # terminated, truncated
+        self.step = torch.zeros(self.capacity, dtype=torch.int64)
+        self.cursor, self.size = 0, 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    @property
+    def nbytes(self) -> int:
+        return self.rows.nbytes
+
+    def _columns(self, rows: Tensor) -> tuple[Tensor, ...]:
+        o, a = self.observation_dim, self.action_dim
+        return rows.split([o, o, a, a, 1, 1], dim=-1)
+
+    def add(
+        self,
+        obs: Array,  # (E, O)
+        action: Array,  # (E, A) unit
+        pre_tanh: Array,  # (E, A)
+        reward: Array,  # (E,)
+        terminated: Array,  # (E,)
+        truncated: Array,  # (E,)
+        next_obs: Array,  # (E, O)
+        episode: Array,  # (E,)
+        step: int,
+    ) -> None:
+        """Append one transition of each of E episodes."""
+        discount = self.gamma * (1.0 - terminated)
+        columns = (obs, next_obs, action, pre_tanh, reward[:, None], discount[:, None])
+        rows = torch.from_numpy(np.concatenate(columns, axis=1, dtype=np.float32))
+        ended = torch.from_numpy(np.stack([terminated, truncated], axis=1))
+        self._append(rows, torch.from_numpy(episode), ended, torch.full((len(obs),), step))
+
+    def _append(self, rows: Tensor, episode: Tensor, ended: Tensor, step: Tensor) -> None:
+        where = (self.cursor + torch.arange(len(rows))) % self.capacity
+        self.rows[where.to(self.rows.device)] = rows.to(self.rows.device)
+        self.episode[where], self.ended[where], self.step[where] = episode, ended, step
+        self.cursor = int((self.cursor + len(rows)) % self.capacity)
+        self.size = min(self.size + len(rows), self.capacity)
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """A batch drawn uniformly with replacement."""
+        device = self.rows.device
+        where = torch.randint(self.size, (batch_size,), generator=generator, device=device)
+        obs, next_obs, action, _, reward, discount = self._columns(self.rows[where])
+        return Batch(obs, action, reward.squeeze(-1), discount.squeeze(-1), next_obs)
+
+    def all(self) -> Batch:
+        """Every stored transition, oldest first within each episode."""
+        obs, next_obs, action, _, reward, discount = self._columns(self.rows[: self.size])
+        return Batch(obs, action, reward.squeeze(-1), discount.squeeze(-1), next_obs)
+
+    def relabel(self, spec: Spec, reward: Relabel, terminated: Relabel) -> ReplayBuffer:
+        """The same transitions under another task of the domain: both columns are recomputed.
+
+        `spec` turns the stored unit actions into the native ones that a task reads.
+        """
+        other = ReplayBuffer(
+            max(self.size, 1), self.observation_dim, self.action_dim, self.gamma, self.rows.device
+        )
+        rows = self.rows[: self.size].clone()
+        obs, next_obs, action, _, r, discount = self._columns(rows)
+        transition = obs.cpu().numpy(), spec.native(action.cpu().numpy()), next_obs.cpu().numpy()
+        over = np.asarray(terminated(*transition), bool)
+        r[:, 0] = torch.from_numpy(np.asarray(reward(*transition), np.float32))
+        discount[:, 0] = torch.from_numpy((self.gamma * (1.0 - over)).astype(np.float32))
+        ended = self.ended[: self.size].clone()
+        ended[:, 0] = torch.from_numpy(over)
+        other._append(rows, self.episode[: self.size], ended, self.step[: self.size])
+        return other
+
+    def state(self) -> dict[str, Tensor]:
+        """What is stored, for a checkpoint."""
+        kept = slice(0, self.size)
+        return {
+            "rows": self.rows[kept],
+            "episode": self.episode[kept],
+            "ended": self.ended[kept],
+            "step": self.step[kept],
+            "cursor": torch.tensor(self.cursor),
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Inverse of `state`, into a buffer of the same capacity."""
+        self.cursor, self.size = 0, 0
+        self._append(state["rows"], state["episode"], state["ended"], state["step"])
+        self.cursor = int(state["cursor"])
+
+    def episodes(self, limit: int | None = None) -> dict[str, Tensor]:
+        """Whole episodes as the tensors of `EPISODE_KEYS`, at most `limit` transitions of them,
+        spread evenly over training. An episode that is cut off counts as truncated."""
+        order = torch.argsort(self.episode[: self.size] * 2**32 + self._age(), stable=True)
+        numbers, lengths = torch.unique_consecutive(self.episode[order], return_counts=True)
+        starts = lengths.cumsum(0) - lengths
+        keep = _spread(lengths, limit)
+        index = [order[s : s + n] for s, n in zip(starts[keep], lengths[keep], strict=True)]
+        last = torch.stack([rows[-1] for rows in index])
+        flat = torch.cat(index)
+        obs, next_obs, action, pre_tanh, reward, _ = self._columns(self.rows[flat].cpu())
+        chunks = zip(
+            obs.split(lengths[keep].tolist()), next_obs.split(lengths[keep].tolist()), strict=True
+        )
+        terminated = self.ended[last, 0]
+        return {
+            "observations": torch.cat([torch.cat([o, n[-1:]]) for o, n in chunks]),
+            "actions": action.contiguous(),
+            "pre_tanh": pre_tanh.contiguous(),
+            "rewards": reward.squeeze(-1).contiguous(),
+            "lengths": lengths[keep],
+            "terminated": terminated,
+            "truncated": ~terminated,
+            "training_step": self.step[torch.stack([rows[0] for rows in index])],
+        }
+
+    def _age(self) -> Tensor:
+        """Order of insertion of the stored rows, oldest 0. (size,)"""
+        first = self.cursor if self.size == self.capacity else 0
+        return (torch.arange(self.size) - first) % self.capacity
+
+    @staticmethod
+    def from_episodes(
+        tensors: Mapping[str, Tensor], gamma: float, device: str | torch.device = "cpu"
+    ) -> ReplayBuffer:
+        """Inverse of `episodes`.
+
+        Raises:
+            InvalidValue: the tensors do not belong together.
+        """
+        missing = [key for key in EPISODE_KEYS if key not in tensors]
+        if missing:
+            raise InvalidValue(f"a replay lacks {', '.join(missing)}")
+        obs, action, lengths = tensors["observations"], tensors["actions"], tensors["lengths"]
+        count = int(lengths.sum())
+        if len(obs) != count + len(lengths) or len(action) != count or count == 0:
+            raise InvalidValue("a replay's episode lengths do not match its transitions")
+        replay = ReplayBuffer(count, obs.shape[1], action.shape[1], gamma, device)
+        episode = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+        before = torch.arange(count) + episode  # skips one final observation per episode
+        last = lengths.cumsum(0) - 1
+        ended = torch.zeros(count, 2, dtype=torch.bool)
+        ended[last, 0], ended[last, 1] = tensors["terminated"].bool(), tensors["truncated"].bool()
+        discount = gamma * (~ended[:, :1]).float()
+        columns = [obs[before], obs[before + 1], action, tensors["pre_tanh"]]
+        rows = torch.cat([*columns, tensors["rewards"][:, None], discount], dim=1)
+        step = torch.repeat_interleave(tensors["training_step"], lengths)
+        replay._append(rows.float(), episode, ended, step)
+        return replay
+
+
+def union(replays: Sequence[ReplayBuffer]) -> ReplayBuffer:
+    """All transitions of several replays of one domain, sampled in proportion to their sizes."""
+    first = replays[0]
+    merged = ReplayBuffer(
+        sum(len(replay) for replay in replays),
+        first.observation_dim,
+        first.action_dim,
+        first.gamma,
+        first.rows.device,
+    )
+    offset = 0
+    for replay in replays:
+        kept = slice(0, len(replay))
+        merged._append(
+            replay.rows[kept], replay.episode[kept] + offset, replay.ended[kept], replay.step[kept]
+        )
+        offset += int(replay.episode[kept].max()) + 1
+    return merged
+
+
+def _spread(lengths: Tensor, limit: int | None) -> Tensor:
+    """Indices of episodes, evenly spaced, whose lengths sum to at most `limit` (at least one)."""
+    count = len(lengths)
+    if limit is None or int(lengths.sum()) <= limit:
+        return torch.arange(count)
+    wanted = max(1, int(count * limit / int(lengths.sum())))
+    while True:
+        keep = torch.linspace(count - 1, 0, wanted).round().long().flip(0)  # the newest always
+        if wanted == 1 or int(lengths[keep].sum()) <= limit:
+            return keep
+        wanted -= 1

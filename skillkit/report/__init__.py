@@ -1,0 +1,1 @@
+"""What a person reads: figures (plots) and the card of a skill (card)."""

@@ -1,0 +1,203 @@
+"""compose: Skill, Skill, … -> Skill. Add soft Q-functions, distil a policy from the stored replay,
+no new interaction (thesis ch. 6; THEORY 5, 6)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from skillkit.algorithms import Distill, DistillConfig
+from skillkit.composition import rules
+from skillkit.composition.estimates import estimated_cost
+from skillkit.envs import Task, combine, forbid_interaction
+from skillkit.envs import task as find_task
+from skillkit.errors import InvalidValue
+from skillkit.evaluation import Evaluation
+from skillkit.manifest import Manifest
+from skillkit.q_functions import WeightedSum
+from skillkit.replay import ReplayBuffer, union
+from skillkit.report import card, plots
+from skillkit.skill import Skill, load
+from skillkit.workflows.common import (
+    OnEvent,
+    check_finite,
+    controller,
+    describe,
+    means,
+    score,
+    summary,
+    threads,
+)
+from skillkit.workflows.settings import plain, resolve
+
+
+@dataclass(frozen=True)
+class ComposeConfig:
+    """The loop around the distillation."""
+
+    replay_stored: int = 50_000  # transitions of the union that the composed skill keeps
+    estimate_states: int = 1_024  # replay states on which the disagreement is estimated
+    final_episodes: int = 100  # per skill, for the table and the figure
+    threads: int = 1  # of the learner
+
+    def __post_init__(self) -> None:
+        if min(self.replay_stored, self.estimate_states, self.threads) < 1:
+            raise InvalidValue("every compose setting that counts something must be at least 1")
+        if self.final_episodes < 2:
+            raise InvalidValue("compose.final_episodes must be at least 2")
+
+
+def compose(
+    skills: Sequence[Skill | str],
+    *,
+    weights: Sequence[float] | None = None,
+    temperature: float | None = None,
+    settings: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    on_event: OnEvent | None = None,
+) -> Skill:
+    """The skill for the weighted sum of the skills' rewards, from what they have stored.
+
+    Args:
+        skills: at least two, or names of stored ones; of one domain, scene, termination, action
+            space and gamma.
+        weights: w_i >= 0; 1/N each by default.
+        temperature: alpha of the result [r/nat]; sum_i w_i alpha_i by default, for which
+            Q_S >= Q* is guaranteed (THEORY 5).
+        settings: overrides, {"distill.updates": 4000}.
+        name: of the result; "push_x+push_y" by default.
+        on_event: called with {"kind": "progress" | "evaluation", ...}.
+
+    Returns:
+        An unsaved skill; its `metrics` hold every skill's evaluation in the composed task, the
+        estimated disagreement and the number of environment steps that training took: 0.
+
+    Raises:
+        IncompatibleSkills: they do not share what the sum needs; says what and what would.
+        InvalidValue: weights or a temperature that make no sense.
+        NonFinite: the distillation loss became a NaN.
+    """
+    configs = resolve(settings or {}, compose=ComposeConfig, distill=DistillConfig)
+    sum_ = _add(skills, weights, temperature)
+    config: ComposeConfig = configs["compose"]
+    notify = on_event or (lambda event: None)
+    with threads(config.threads):
+        started = time.monotonic()
+        with forbid_interaction() as interaction:
+            learner = _distill(sum_, configs["distill"], seed, notify)
+        seconds = time.monotonic() - started
+        cost = _cost(sum_, config.estimate_states, seed)
+    made = name or sum_.task.label
+    policies = {part.name: part.policy for part in sum_.parts} | {made: learner.policy}
+    scores = {}
+    for label, policy in policies.items():
+        act = controller(sum_.task, policy)
+        scores[label] = score(act, sum_.task, config.final_episodes, seed)
+        notify({"kind": "evaluation", "skill": label, **means(scores[label])})
+    metrics = {
+        "evaluation": summary(scores[made]),
+        "parents": {part.name: summary(scores[part.name]) for part in sum_.parts},
+        "exponents": list(sum_.exponents),
+        "covered": rules.covered(sum_.exponents),
+        "interactions": interaction.steps,
+        **cost,
+    }
+    timing = {"seconds": seconds, "updates": learner.updates}
+    return _skill(made, sum_, learner, configs, seed, metrics, timing, scores)
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """Q_S = sum_i w_i Q_i and what goes with it, once everything has been checked."""
+
+    parts: tuple[Skill, ...]
+    weights: tuple[float, ...]
+    exponents: tuple[float, ...]  # b_i
+    q: WeightedSum
+    replay: ReplayBuffer  # the union
+    task: Task
+
+
+def _add(
+    skills: Sequence[Skill | str], weights: Sequence[float] | None, temperature: float | None
+) -> _Sum:
+    parts = tuple(load(skill) if isinstance(skill, str) else skill for skill in skills)
+    if len(parts) < 2:
+        raise InvalidValue("composing takes at least two skills; name another one")
+    rules.check_compatible([part.manifest for part in parts])
+    w = rules.check_weights(weights, len(parts))
+    temperatures = [part.alpha for part in parts]
+    alpha = rules.default_temperature(w, temperatures) if temperature is None else temperature
+    b = rules.exponents(w, temperatures, alpha)
+    task = combine([find_task(part.task) for part in parts], w)
+    q = WeightedSum([part.q for part in parts], w, alpha)
+    return _Sum(parts, w, b, q, union([part.replay for part in parts]), task)
+
+
+def _distill(sum_: _Sum, config: DistillConfig, seed: int, notify: OnEvent) -> Distill:
+    """The policy of Q_S, from the stored observations alone."""
+    learner = Distill(sum_.task.spec, sum_.q, config, seed)
+    sampler = torch.Generator().manual_seed(seed)
+    for update in range(1, config.updates + 1):
+        metrics = learner.update(sum_.replay.sample(config.batch_size, sampler))
+        if update % PROGRESS_EVERY == 0 or update == config.updates:
+            check_finite(metrics, update)
+            numbers = {key: float(value) for key, value in metrics.items()}
+            notify({"kind": "progress", "step": update, "steps": config.updates, **numbers})
+    return learner
+
+
+PROGRESS_EVERY = 200  # updates between progress events
+
+
+def _cost(sum_: _Sum, states: int, seed: int) -> dict[str, float]:
+    """The disagreement on states of the union."""
+    generator = torch.Generator().manual_seed(seed)
+    obs = sum_.replay.sample(states, generator).obs
+    return estimated_cost(sum_.q, [part.policy for part in sum_.parts], obs, generator)
+
+
+def _skill(
+    name: str,
+    sum_: _Sum,
+    learner: Distill,
+    configs: Mapping[str, Any],
+    seed: int,
+    metrics: Mapping[str, Any],
+    timing: Mapping[str, float],
+    scores: Mapping[str, Evaluation],
+) -> Skill:
+    """Everything that was composed, with its numbers and its picture, not yet saved."""
+    episodes = sum_.replay.episodes(configs["compose"].replay_stored)
+    described = Manifest(
+        kind="composed",
+        name=name,
+        task=describe(sum_.task),
+        spec=sum_.task.spec,
+        alpha=sum_.q.alpha,
+        gamma=sum_.q.gamma,
+        algorithm="distill",
+        config={name: plain(config) for name, config in configs.items()},
+        policy={"kind": learner.policy.kind, "config": learner.policy.config},
+        q={"kind": sum_.q.kind, "config": sum_.q.config},
+        parents=[part.as_parent for part in sum_.parts],
+        weights=list(sum_.weights),
+        seed=seed,
+        metrics=dict(metrics),
+        replay={"episodes": len(episodes["lengths"]), "transitions": len(episodes["actions"])},
+        timing=dict(timing),
+    )
+    command = " ".join(["skillkit compose", *(part.name for part in sum_.parts)])
+    return Skill(
+        described,
+        policy=learner.policy,
+        q=sum_.q,
+        replay=ReplayBuffer.from_episodes(episodes, sum_.q.gamma),
+        card=card.text(described, scores[name], command),
+        figure=plots.outcome(scores),
+    )

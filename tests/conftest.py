@@ -1,0 +1,22 @@
+"""What every test may rely on: one thread, no window, and nobody's own skills or tasks touched."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before NumPy and torch are imported: small matrices run slower on many threads, and a test's
+# time should not depend on what else the machine does. Children inherit both.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MPLBACKEND"] = "agg"
+
+
+@pytest.fixture(autouse=True)
+def registry_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty registry of the test's own, which $SKILLKIT_REGISTRY names; made on first save."""
+    folder = tmp_path / "registry"
+    monkeypatch.setenv("SKILLKIT_REGISTRY", str(folder))
+    monkeypatch.delenv("SKILLKIT_TASKS", raising=False)
+    return folder
