@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from skillkit import __version__
+from skillkit import __version__, console
 from skillkit.errors import InvalidValue, SkillkitError, UnknownName
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from skillkit.registry import Registry
     from skillkit.skill import Skill
 
@@ -120,7 +118,7 @@ def train(
     where = _open(registry)
     folder = where.run_folder(name or workflow.skill_name(wanted))
     checkpoints = Checkpoints(folder, checkpoint_every)
-    with locked(folder), _Progress("environment steps") as progress, checkpoints.listening():
+    with locked(folder), console.Progress("environment steps") as progress, checkpoints.listening():
         if resume and checkpoints.latest is None:
             raise InvalidValue(f"there is no interrupted run of {wanted.label}; leave out --resume")
         skill = workflow.train(
@@ -162,7 +160,7 @@ def compose(
     from skillkit.workflows.settings import assignments
 
     where = _open(registry)
-    with _Progress("updates") as progress:
+    with console.Progress("updates") as progress:
         skill = workflow.compose(
             [load(reference, where) for reference in skills],
             weights=_numbers("--weights", weights),
@@ -186,13 +184,13 @@ def tasks() -> None:
     """What can be trained, by domain."""
     from skillkit.envs import task, task_names
 
-    table = _table("domain", "task", "what it is")
+    table = console.table("domain", "task", "what it is")
     last = ""
     for name in task_names():
         found = task(name)
         table.add_row("" if found.domain == last else found.domain, name, found.summary)
         last = found.domain
-    _print(table)
+    console.show(table)
     click.echo("also: sums such as push_x+push_y, and gym:ID for any continuous Gymnasium task")
 
 
@@ -200,7 +198,9 @@ def tasks() -> None:
 @_registry_option
 def list_(registry: str | None) -> None:
     """The skills in the registry and those shipped with skillkit."""
-    table = _table("skill", "version", "task", "made by", "alpha", "return", "distance", "origin")
+    table = console.table(
+        "skill", "version", "task", "made by", "alpha", "return", "distance", "origin"
+    )
     for entry in _open(registry).list():
         try:
             found = entry.manifest
@@ -213,7 +213,7 @@ def list_(registry: str | None) -> None:
         expression = str(found.task["expression"])
         numbers = (f"{found.alpha:g}", *row, entry.origin)
         table.add_row(entry.name, str(entry.version), expression, made, *numbers)
-    _print(table)
+    console.show(table)
 
 
 @main.command()
@@ -224,7 +224,7 @@ def show(skill: str, registry: str | None) -> None:
     where = _open(registry)
     entry = where.verify(skill)
     found = entry.manifest
-    table = _table("", "")
+    table = console.table("", "")
     size = sum(path.stat().st_size for path in entry.folder.rglob("*") if path.is_file())
     parents = [
         f"{weight:g} x {parent['name']}@{parent['version'] or '?'}"
@@ -246,7 +246,7 @@ def show(skill: str, registry: str | None) -> None:
     for key, value in (rows | _flat(found.metrics) | _flat(found.timing)).items():
         if value != "":
             table.add_row(key, str(value))
-    _print(table)
+    console.show(table)
 
 
 @main.command()
@@ -274,12 +274,12 @@ def evaluate(
         head = {"task": found.task.name, "skill": skill, "episodes": episodes, "seed": seed}
         click.echo(json.dumps(head | rows))
         return
-    table = _table("metric", "mean", "std", "95 % interval of the mean")
+    table = console.table("metric", "mean", "std", "95 % interval of the mean")
     for metric, row in rows.items():
         interval = f"{row['low']:.3f} to {row['high']:.3f}"
         table.add_row(metric, f"{row['mean']:.3f}", f"{row['std']:.3f}", interval)
     click.echo(f"{skill} in {found.task.name}, {episodes} episodes, seed {seed}")
-    _print(table)
+    console.show(table)
 
 
 @main.command()
@@ -391,58 +391,12 @@ def _evaluate(skill: Skill, task: str | None, episodes: int, sample: bool, seed:
             f"{skill.name} cannot play {wanted.name}: it was trained in the domain "
             f"{skill.manifest.task['domain']}; choose a task of that domain"
         )
-    with _Progress("episodes") as progress:
+    with console.Progress("episodes") as progress:
 
         def show(done: int, total: int) -> None:
             progress({"kind": "progress", "step": done, "steps": total})
 
         return play(act.batch, wanted, episodes, seed, noise_dim=noise, progress=show)
-
-
-class _Progress:
-    """A progress bar on a terminal, one line every tenth elsewhere; an `on_event` callback."""
-
-    SHOWN = ("return", "entropy", "alpha", "distillation_loss")
-
-    def __init__(self, unit: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.unit = unit
-        self.console = Console(stderr=True)
-        columns = (
-            TextColumn("{task.completed:>9,.0f}/{task.total:,.0f} " + unit),
-            BarColumn(bar_width=20),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[speed]} {task.fields[numbers]}"),
-        )
-        self.bar = Progress(*columns, console=self.console, transient=True)
-        self.row = self.bar.add_task("", total=None, visible=False, speed="", numbers="")
-        self.tenth = 0
-
-    def __enter__(self) -> _Progress:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.stop()
-
-    def __call__(self, event: Any) -> None:
-        if event["kind"] != "progress":
-            return
-        done, total = event["step"], event["steps"]
-        numbers = "  ".join(f"{key} {event[key]:.4g}" for key in self.SHOWN if key in event)
-        speed = self.bar.tasks[0].speed
-        rate = f"{speed:.0f}/s" if speed else ""
-        self.bar.update(
-            self.row, completed=done, total=total, visible=True, speed=rate, numbers=numbers
-        )
-        if not self.console.is_terminal and self.unit != "episodes":
-            tenth = 10 * done // total
-            if tenth > self.tenth:
-                self.tenth = tenth
-                click.echo(f"{done:,}/{total:,} {self.unit}  {rate}  {numbers}", err=True)
 
 
 def _report_composition(skill: Skill, where: Registry) -> None:
@@ -456,10 +410,10 @@ def _report_composition(skill: Skill, where: Registry) -> None:
             scores[direct] = found.metrics["evaluation"]
     except SkillkitError:
         pass  # nobody trained it
-    table = _table("skill", "distance", "return", title=f"in {skill.task}")
+    table = console.table("skill", "distance", "return", title=f"in {skill.task}")
     for name, row in scores.items():
         table.add_row(name, _mean(row, "final_distance", ".3f"), _mean(row, "return", ".1f"))
-    _print(table)
+    console.show(table)
     m, timing = skill.metrics, skill.manifest.timing
     click.echo(
         f"{timing['updates']:,} updates in {timing['seconds']:.1f} s, "
@@ -477,7 +431,7 @@ def _announce(skill: Skill) -> None:
     rows = skill.metrics["evaluation"]
     shown = [_mean(rows, "return", ".1f"), _mean(rows, "final_distance", ".3f")]
     numbers = [f"{k} {v}" for k, v in zip(("return", "distance"), shown, strict=True) if v != "-"]
-    click.echo(f"saved {skill.manifest.name}@{skill.entry.version}: {', '.join(numbers)}")
+    click.echo(f"saved {skill.reference}: {', '.join(numbers)}")
     click.echo(f"card and figure: {skill.folder}")
 
 
@@ -510,20 +464,3 @@ def _flat(values: Any, prefix: str = "") -> dict[str, object]:
         else:
             rows[label] = f"{value:.4g}" if isinstance(value, float) else value
     return rows
-
-
-def _table(*columns: str, title: str | None = None) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _print(table: Table) -> None:
-    from rich.console import Console
-
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 160)

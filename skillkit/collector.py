@@ -3,17 +3,46 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 
-from skillkit.errors import NonFinite
+from skillkit.errors import InvalidValue
 from skillkit.policies import Policy
 from skillkit.policies.policy import unsquash
 from skillkit.replay import ReplayBuffer
 from skillkit.types import Array, Spec
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """How actions differ from independent samples of the policy; SAC learns from any of them.
+
+    Attributes:
+        correlation: rho of the noise between neighbouring steps, in [0, 1). The noise stays N(0, I)
+            at each step, so every single action is the policy's own; but a push that lasts moves
+            a body where white noise only shakes it.
+        share: of the steps taken with uniform actions instead, in [0, 1), in stretches. They show
+            the critics what lies beside the policy's own path, which composition needs.
+        length: of such a stretch, on average [steps].
+        added_std: of noise added to the pre-tanh action, for a policy that has none of its own.
+    """
+
+    correlation: float = 0.0
+    share: float = 0.0
+    length: float = 50.0
+    added_std: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.correlation < 1 and 0 <= self.share < 1):
+            raise InvalidValue("explore.correlation and explore.share must lie in [0, 1)")
+        if self.length < 1 or self.added_std < 0 or self.share / (1 - self.share) > self.length:
+            raise InvalidValue(
+                "explore.length must be at least 1, and explore.added_std at least 0"
+            )
 
 
 class Collector:
@@ -29,25 +58,18 @@ class Collector:
         spec: Spec,
         replay: ReplayBuffer,
         generator: torch.Generator,
-        correlation: float = 0.0,
-        exploration: float = 0.0,
+        exploration: Exploration | None = None,
     ) -> None:
-        """Args:
-        correlation: of the policy's noise eps between neighbouring steps, in [0, 1). eps stays
-            N(0, I) at each step, so every single action is the policy's own; but a push that
-            lasts moves a body where white noise only shakes it.
-        exploration: std of Gaussian noise added to the pre-tanh action [-]; for policies that
-            have no noise of their own.
-        """
         self.env, self.spec, self.replay, self.generator = env, spec, replay, generator
-        self.correlation, self.exploration = correlation, exploration
-        self._last: torch.Tensor | None = None  # (E, A or noise_dim), the previous noise
+        self.exploration = exploration or Exploration()
         self.steps = 0  # environment steps taken, over all environments
         self.returns: deque[float] = deque(maxlen=20)  # of the latest finished episodes [r]
         self.obs: Array | None = None  # (E, O)
-        self._running = np.zeros(env.num_envs)
-        self._episode = np.arange(env.num_envs)
         self.episodes = env.num_envs  # begun so far
+        self._episode = np.arange(env.num_envs)
+        self._running = np.zeros(env.num_envs)
+        self._last: dict[str, torch.Tensor] = {}  # the previous noise, by what it is for
+        self._straying = torch.zeros(env.num_envs, dtype=torch.bool)
 
     def resume(self, steps: int, episodes: int) -> None:
         """Go on after an interruption: the environments begin new episodes."""
@@ -60,13 +82,9 @@ class Collector:
         """One step in every environment; without a policy the action is uniform."""
         if self.obs is None:
             self.obs, _ = self.env.reset()
-        pre_tanh, action = self._choose(policy, self.obs)
+        u = self._choose(policy, self.obs)
+        action, pre_tanh = torch.tanh(u).numpy(), u.numpy()
         next_obs, reward, terminated, truncated, _ = self.env.step(self.spec.native(action))
-        if not (np.isfinite(next_obs).all() and np.isfinite(reward).all()):
-            raise NonFinite(
-                f"the environment returned a NaN or an infinity at step {self.steps}; "
-                "check the task's reward and the model's limits"
-            )
         self.replay.add(
             self.obs, action, pre_tanh, reward, terminated, truncated, next_obs,
             self._episode, self.steps,
@@ -75,28 +93,35 @@ class Collector:
         self._running += reward
         self.obs = self._reset(next_obs, terminated | truncated)
 
-    def _choose(self, policy: Policy | None, obs: Array) -> tuple[Array, Array]:
-        """Pre-tanh and unit action. -> (E, A), (E, A)"""
+    def _choose(self, policy: Policy | None, obs: Array) -> torch.Tensor:
+        """Pre-tanh actions. (E, O) -> (E, A)"""
+        uniform = unsquash(torch.erf(self._noise("uniform", self.spec.action_dim) / 2**0.5))
         if policy is None:
-            noise = self._noise(len(obs), self.spec.action_dim)
-            action = torch.erf(noise / 2**0.5)  # = 2 Phi(eps) - 1, uniform on [-1, 1]
-            return unsquash(action).numpy(), action.numpy()
+            return uniform  # erf(eps / sqrt 2) = 2 Phi(eps) - 1 is uniform on [-1, 1]
+        device = next(policy.parameters()).device
+        noise = self._noise("policy", policy.noise_dim)
         with torch.no_grad():
-            device = next(policy.parameters()).device
-            noise = self._noise(len(obs), policy.noise_dim)
             u = policy.raw(torch.from_numpy(obs).to(device), noise.to(device)).cpu()
-            if self.exploration:
-                u = u + self.exploration * torch.randn(u.shape, generator=self.generator)
-        return u.numpy(), torch.tanh(u).numpy()
+        if self.exploration.added_std:
+            u = u + self.exploration.added_std * self._noise("added", self.spec.action_dim)
+        return torch.where(self._stray()[:, None], uniform, u)
 
-    def _noise(self, count: int, dim: int) -> torch.Tensor:
+    def _noise(self, purpose: str, dim: int) -> torch.Tensor:
         """eps_t = rho eps_{t-1} + sqrt(1 - rho^2) xi_t, which is N(0, I) for every rho. (E, dim)"""
-        noise = torch.randn(count, dim, generator=self.generator)
-        if self.correlation and self._last is not None and self._last.shape == noise.shape:
-            rho = self.correlation
-            noise = rho * self._last + (1 - rho**2) ** 0.5 * noise
-        self._last = noise
+        noise = torch.randn(self.env.num_envs, dim, generator=self.generator)
+        if purpose in self._last:
+            rho = self.exploration.correlation
+            noise = rho * self._last[purpose] + (1 - rho**2) ** 0.5 * noise
+        self._last[purpose] = noise
         return noise
+
+    def _stray(self) -> torch.Tensor:
+        """Which environments act uniformly now: a two-state Markov chain each. (E,) bool"""
+        share, length = self.exploration.share, self.exploration.length
+        begin = share / (1 - share) / length
+        chance = torch.rand(self.env.num_envs, generator=self.generator)
+        self._straying = torch.where(self._straying, chance >= 1 / length, chance < begin)
+        return self._straying
 
     def _reset(self, obs: Array, done: Array) -> Array:
         if not done.any():
@@ -107,4 +132,5 @@ class Collector:
         self._episode = self._episode.copy()
         self._episode[done] = self.episodes + np.arange(count)
         self.episodes += count
-        return self.env.reset(options={"reset_mask": done})[0]
+        fresh, _ = self.env.reset(options={"reset_mask": done})
+        return np.asarray(fresh)

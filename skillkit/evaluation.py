@@ -95,7 +95,7 @@ def evaluate(
         raise InvalidValue(f"the seed of an evaluation is {seed}; use 0 or more")
     env = make(task, num_envs, seed=seed, threads=threads)
     try:
-        log = _Log(episodes, env, progress)
+        log = _Log(episodes, task.spec.observation_dim, progress)
         _play(act, env, episode_seeds(seed, episodes), noise_dim, log)
     finally:
         env.close()
@@ -107,13 +107,17 @@ def episode_seeds(seed: int, episodes: int) -> list[int]:
     return [int(word) for word in np.random.SeedSequence(seed).generate_state(episodes)]
 
 
+def _noise_stream(seed: int) -> np.random.Generator:
+    """Of the actions of one episode; its environment draws from (seed, 0), which equals seed."""
+    return np.random.default_rng((seed, 1))
+
+
 class _Log:
     """Per-episode records, filled as the sub-environments go through the episodes."""
 
-    def __init__(self, episodes: int, env: Any, progress: Progress | None) -> None:
+    def __init__(self, episodes: int, width: int, progress: Progress | None) -> None:
         self.episodes, self.done, self.progress = episodes, 0, progress
         self.returns, self.lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
-        (width,) = env.single_observation_space.shape or (0,)
         self.initial, self.final = (np.zeros((episodes, width), np.float32) for _ in range(2))
 
     def begin(self, episode: Array, obs: Array) -> None:
@@ -135,7 +139,7 @@ class _Log:
 def _play(act: Act, env: Any, seeds: list[int], noise_dim: int, log: _Log) -> None:
     """Go through the list of episodes; a sub-environment without one left repeats an old one."""
     episode = np.arange(env.num_envs)  # (E,) which one each sub-environment plays
-    streams = [np.random.default_rng(seeds[i]) for i in episode]
+    streams = [_noise_stream(seeds[i]) for i in episode]
     obs, _ = env.reset(seed=[seeds[i] for i in episode])
     log.begin(episode, obs)
     while log.done < log.episodes:
@@ -147,7 +151,7 @@ def _play(act: Act, env: Any, seeds: list[int], noise_dim: int, log: _Log) -> No
             episode[ended] = episode.max() + 1 + np.arange(ended.sum())
             chosen = [seeds[i % len(seeds)] for i in episode]
             for i in np.flatnonzero(ended):
-                streams[i] = np.random.default_rng(chosen[i])
+                streams[i] = _noise_stream(chosen[i])
             fresh, _ = env.reset(seed=chosen, options={"reset_mask": ended})
             obs = np.where(ended[:, None], fresh, obs)
             log.begin(episode[ended], obs[ended])

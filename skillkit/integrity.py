@@ -35,14 +35,14 @@ def open_regular(path: Path) -> FileIO:
         CorruptSkill: missing, unreadable, or not a regular file.
     """
     try:
-        file = FileIO(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         reason = "it is a symbolic link" if path.is_symlink() else error.strerror
         raise CorruptSkill(f"{path} cannot be read: {reason}; {RESTORE}") from error
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
         raise CorruptSkill(f"{path} is not a regular file; {RESTORE}")
-    return file
+    return FileIO(file)
 
 
 def read_text(path: Path) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from skillkit.errors import CorruptSkill, InvalidValue
-from skillkit.integrity import CHECKSUMS as CHECKSUMS
 from skillkit.integrity import RESTORE, described, fits, plain, read_json
 from skillkit.integrity import content_id as content_id
 from skillkit.integrity import verify_checksums as verify_checksums
@@ -126,16 +125,15 @@ def host() -> dict[str, Any]:
     except (OSError, IndexError):
         pass  # not Linux, or a processor that does not name itself
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    system = f"{platform.system()} {platform.machine()}"
-    return {"os": system, "processor": processor, "cores": cores}
+    return {"os": platform.system(), "processor": processor, "cores": cores}
 
 
 class Parent(TypedDict):
-    """A skill that another was made of; one never saved has version 0 and no content id."""
+    """A skill that another was made of; one never saved has no version and no content id."""
 
     name: str
-    version: int
-    content_id: str
+    version: int | None
+    content_id: str | None
 
 
 # The shape of skill.json: rules, nested as the fields are; an error shows their names.
@@ -173,6 +171,10 @@ def _count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**63
 
 
+def _count_or_null(value: Any) -> bool:
+    return value is None or _count(value)
+
+
 def _utc_time(value: Any) -> bool:
     try:
         return datetime.fromisoformat(value).utcoffset() == timedelta(0)
@@ -192,7 +194,7 @@ _SHAPE: dict[str, Any] = {
     "config": _object,
     "policy": _PART_SHAPE,
     "q": _PART_SHAPE,
-    "parents": [{"name": _skill_name, "version": _count, "content_id": _text}],
+    "parents": [{"name": _skill_name, "version": _count_or_null, "content_id": _text_or_null}],
     "weights": [_number],
     "seed": _count,
     "versions": _object,

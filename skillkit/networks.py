@@ -21,7 +21,8 @@ class MLP(nn.Module):
         *hidden, last = self.layers
         for layer in hidden:
             x = torch.relu(layer(x))
-        return last(x)
+        y: Tensor = last(x)
+        return y
 
 
 class StackedLinear(nn.Module):
@@ -51,4 +52,5 @@ class StackedMLP(nn.Module):
         h = x.expand(self.copies, *x.shape)
         for layer in hidden:
             h = torch.relu(layer(h))
-        return last(h)
+        y: Tensor = last(h)  # (N, B, O)
+        return y

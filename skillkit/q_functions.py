@@ -64,7 +64,8 @@ class Ensemble(SoftQ):
 
     def all(self, obs: Tensor, action: Tensor) -> Tensor:
         """Every critic's value. (B, O), (B, A) -> (N, B)"""
-        return self.net(torch.cat([obs, action], -1)).squeeze(-1)
+        q: Tensor = self.net(torch.cat([obs, action], -1))
+        return q.squeeze(-1)
 
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
         return self.all(obs, action).amin(0)
@@ -79,6 +80,7 @@ class WeightedSum(SoftQ):
         super().__init__()
         self.parts = nn.ModuleList(parts)
         self.weights = tuple(float(weight) for weight in weights)
+        self.temperatures = tuple(part.alpha for part in parts)  # alpha_i [r/nat]
         self.alpha, self.gamma = alpha, parts[0].gamma
 
     @property
@@ -87,10 +89,8 @@ class WeightedSum(SoftQ):
         return {"weights": list(self.weights), "alpha": self.alpha, "parts": parts}
 
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
-        return sum(
-            weight * part(obs, action)
-            for weight, part in zip(self.weights, self.parts, strict=True)
-        )
+        pairs = zip(self.weights, self.parts, strict=True)
+        return torch.stack([weight * part(obs, action) for weight, part in pairs]).sum(0)
 
 
 def build_q(description: Mapping[str, Any]) -> SoftQ:
@@ -111,5 +111,6 @@ def build_q(description: Mapping[str, Any]) -> SoftQ:
 @torch.no_grad()
 def track(target: nn.Module, source: nn.Module, rate: float) -> None:
     """Move the target's parameters by `rate` towards the source's; 1 copies them (eq. 4.6)."""
-    ours, theirs = list(target.parameters()), list(source.parameters())
+    ours: list[Tensor] = list(target.parameters())
+    theirs: list[Tensor] = list(source.parameters())
     torch._foreach_lerp_(ours, theirs, rate)

@@ -61,7 +61,7 @@ class ReplayBuffer:
 
     def _columns(self, rows: Tensor) -> tuple[Tensor, ...]:
         o, a = self.observation_dim, self.action_dim
-        return rows.split([o, o, a, a, 1, 1], dim=-1)
+        return torch.split(rows, [o, o, a, a, 1, 1], dim=-1)
 
     def add(
         self,

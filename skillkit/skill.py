@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from skillkit.controller import Controller
 from skillkit.errors import CorruptSkill, InvalidValue, NonFinite
-from skillkit.manifest import MANIFEST, Manifest
+from skillkit.manifest import MANIFEST, Manifest, Parent
 from skillkit.registry import Entry, Registry, search_path
 from skillkit.types import Array, Spec
 
@@ -93,7 +93,12 @@ class Skill:
         return self.entry.folder
 
     @property
-    def as_parent(self) -> dict[str, Any]:
+    def reference(self) -> str:
+        """What finds it again: "push_x@3"; the bare name of an unsaved skill."""
+        return self.entry.reference if self.entry else self.name
+
+    @property
+    def as_parent(self) -> Parent:
         """How a child records this skill; an unsaved one has no version and no content id."""
         version, content = (
             (None, None) if self.entry is None else (self.entry.version, self.entry.content_id)
@@ -242,7 +247,7 @@ def _registry(folder: Path | str | None) -> Registry:
 def _read(path: Path) -> dict[str, Array]:
     try:
         return load_file(path)
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise CorruptSkill(f"{path.name} of {path.parent.name} cannot be read: {error}") from error
 
 

@@ -68,10 +68,10 @@ class Pusher(MujocoDomain):
 
     def decorate(self, data: MjData, task: Task) -> None:
         """Put the goal mark at the goal; on a goal line, at the point nearest to the puck."""
-        puck, mark = data.body("puck").xpos, data.model.body("goal").pos
+        zero = data.model.body("goal").pos
         for i, axis in enumerate("xy"):
-            goal = task.goals.get(f"puck_{axis}", puck[i])
-            data.joint(f"goal_{axis}").qpos = goal - mark[i]
+            goal = task.goals.get(f"puck_{axis}", data.joint(f"puck_{axis}").qpos[0])
+            data.joint(f"goal_{axis}").qpos = goal - zero[i]
 
     def distance(self, **goal: float) -> Term:
         """Minus the puck's distance to x, y or both: distance(x=-1), distance(x=-1, y=-1) [m]."""

@@ -15,8 +15,9 @@ os.environ["MPLBACKEND"] = "agg"
 
 @pytest.fixture(autouse=True)
 def registry_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty registry of the test's own, which $SKILLKIT_REGISTRY names; made on first save."""
+    """An empty registry of the test's own, which $SKILLKIT_REGISTRY names."""
     folder = tmp_path / "registry"
+    folder.mkdir()
     monkeypatch.setenv("SKILLKIT_REGISTRY", str(folder))
     monkeypatch.delenv("SKILLKIT_TASKS", raising=False)
     return folder

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import save, save_file
 
 from skillkit.controller import RUNTIMES, Controller
 from skillkit.errors import CorruptSkill, InvalidValue, NonFinite
@@ -400,6 +400,14 @@ def test_foreign_tensors_with_right_checksums_are_refused(
 ) -> None:
     folder = write_skill(tmp_path / "v1", **{name: content})
     with pytest.raises(CorruptSkill, match=f"{name}.safetensors"):
+        Controller.load(folder)
+
+
+def test_another_skills_weights_with_right_checksums_are_refused(tmp_path: Path) -> None:
+    foreign = hand_tensors()
+    foreign["net.layers.1.bias"][0] += 0.01
+    folder = write_skill(tmp_path / "v1", policy=save(foreign))
+    with pytest.raises(CorruptSkill, match=r"v1: the policy no longer gives the sample"):
         Controller.load(folder)
 
 

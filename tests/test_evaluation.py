@@ -12,7 +12,7 @@ from skillkit import evaluation
 from skillkit.envs import Domain, Task, Term
 from skillkit.envs.vector import TaskVectorEnv
 from skillkit.errors import InvalidValue, NonFinite
-from skillkit.evaluation import bootstrap_interval, evaluate
+from skillkit.evaluation import bootstrap_interval, episode_seeds, evaluate
 from skillkit.types import Array, Entry, Spec
 
 
@@ -105,6 +105,21 @@ def test_numbers_do_not_depend_on_num_envs(num_envs: int) -> None:
     assert (again.initial_observations == once.initial_observations).all()
     assert (again.final_observations == once.final_observations).all()
     assert len(set(once.metrics["length"])) > 1  # or the test would say little
+
+
+def test_noise_and_environment_do_not_share_a_stream() -> None:
+    seen: list[Array] = []
+
+    def act(obs: Array, noise: Array) -> Array:
+        seen.append(noise)
+        return forward(obs)
+
+    result = evaluate(act, line_task(horizon=1), 400, noise_dim=1, num_envs=400)
+    for seed, noise in zip(episode_seeds(result.seed, 400), seen[0], strict=True):
+        for environment in (np.random.default_rng(seed), np.random.default_rng((seed, 0))):
+            assert environment.standard_normal(dtype=np.float32) != noise[0]
+    assert abs(np.corrcoef(result.initial_observations[:, 0], seen[0][:, 0])[0, 1]) < 0.15
+    assert seen[0].mean() == pytest.approx(0, abs=0.15) and seen[0].std() == pytest.approx(1, 0.1)
 
 
 def test_a_shorter_list_of_episodes_begins_a_longer_one() -> None:

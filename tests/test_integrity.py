@@ -1,8 +1,9 @@
-"""SHA256SUMS: whatever happens to a file of a skill is found and named."""
+"""Whatever happened to a file of a skill, or whoever wrote it: it is found, named and refused."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 
 from skillkit.errors import CorruptSkill, InvalidValue
 from skillkit.integrity import content_id, read_json, verify_checksums, write_checksums
+from skillkit.manifest import Manifest
+from tests.small_skills import manifest
 
 FILES = {
     "skill.json": b"{}\n",
@@ -174,3 +177,39 @@ def test_reading_never_blocks(tmp_path: Path, make: Callable[[Path], object]) ->
     make(tmp_path / "skill.json")
     with pytest.raises(CorruptSkill, match="symbolic link|not a regular file"):
         read_json(tmp_path / "skill.json")
+
+
+# ---------------------------------------------------------------------- JSON of a stranger
+
+TEXT = json.dumps(manifest().to_json())
+HOSTILE = {
+    "empty": b"",
+    "cut short": TEXT.encode()[:100],
+    "a list": b"[]",
+    "null": b"null",
+    "a number": b"1",
+    "NaN": TEXT.replace('"alpha": 0.2', '"alpha": NaN').encode(),
+    "infinity": TEXT.replace('"alpha": 0.2', '"alpha": -Infinity').encode(),
+    "overflow": TEXT.replace('"alpha": 0.2', '"alpha": 1e999').encode(),
+    "thousands of digits": TEXT.replace('"seed": 0', f'"seed": {"9" * 5000}').encode(),
+    "a field twice": TEXT.replace('"seed": 0', '"seed": 0, "seed": 1').encode(),
+    "not UTF-8": TEXT.encode().replace(b"push_x", b"push_\xff"),
+    "UTF-16": TEXT.encode("utf-16"),
+    "a byte order mark": b"\xef\xbb\xbf" + TEXT.encode(),
+    "a lone surrogate": TEXT.replace('"sac"', '"\\ud800"').encode(),
+    "an escape sequence": TEXT.replace('"sac"', '"\\u001b[2J"').encode(),
+    "too deep": b"[" * 100_000,
+    "deep in a field": TEXT.replace(
+        '"metrics": {', '"metrics": {"a":' + "[" * 99_000 + "]" * 99_000 + ","
+    ).encode(),
+    "huge": TEXT.replace('"metrics": {', '"metrics": {"a": "' + "a" * (5 << 20) + '",').encode(),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_json_is_one_sentence(tmp_path: Path, case: str) -> None:
+    (tmp_path / "skill.json").write_bytes(HOSTILE[case])
+    with pytest.raises(CorruptSkill, match=r"skill\.json") as caught:
+        Manifest.load(tmp_path)
+    assert "\n" not in str(caught.value) and str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500

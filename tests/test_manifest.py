@@ -26,7 +26,7 @@ from skillkit.manifest import (
     now,
     parse_reference,
 )
-from skillkit.types import Entry, Spec
+from tests.small_skills import manifest as example
 
 FOLDERS = {
     "push_x": "push_x",
@@ -60,33 +60,6 @@ ILLEGAL = [
 PARENT = {"name": "push_x", "version": 3, "content_id": "0" * 64}
 
 
-def example(**changes: Any) -> Manifest:
-    fields: dict[str, Any] = {
-        "kind": "trained",
-        "name": "push_x",
-        "task": {
-            "expression": "push_x",
-            "domain": "pusher",
-            "scene": None,
-            "source_hash": "1" * 64,
-        },
-        "spec": Spec(
-            (Entry("x", "m"), Entry("h", "m", -1, 1, True)), (Entry("u", "N m", -3, 3),), 0.05
-        ),
-        "alpha": 0.2,
-        "gamma": 0.99,
-        "algorithm": "sac",
-        "config": {"sac": {"hidden": (128, 128), "lr": 3e-4, "device": None}},
-        "policy": {"kind": "gaussian", "config": {"hidden": [128, 128]}},
-        "q": {"kind": "ensemble", "config": {"critics": 2}},
-        "seed": 0,
-        "metrics": {"return": {"mean": -31.5}},
-        "replay": {"episodes": 10, "transitions": 3000},
-        "timing": {"seconds": 12.5},
-    }
-    return Manifest(**(fields | changes))
-
-
 # ------------------------------------------------------------------------------------- names
 
 
@@ -99,10 +72,12 @@ def test_a_legal_name_has_a_folder_and_comes_back(name: str) -> None:
 
 @pytest.mark.parametrize("name", ILLEGAL)
 def test_an_illegal_name_is_refused_in_one_line(name: str) -> None:
-    for check in (check_name, folder_name, parse_reference):
+    for check in (check_name, folder_name):
         with pytest.raises(InvalidValue, match="is not a skill name; use") as caught:
-            check(name if check is not parse_reference else name.replace("@", "@@") or "@3")
+            check(name)
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+    with pytest.raises(InvalidValue):
+        parse_reference(f"{name}@1")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +127,7 @@ def test_illegal_alias_words(word: str) -> None:
         {"kind": "composed", "parents": [PARENT, PARENT | {"name": "b"}], "weights": [0.7, 0.3]},
         {
             "kind": "composed",
-            "parents": [{"name": "a", "version": 0, "content_id": ""}],
+            "parents": [{"name": "a", "version": None, "content_id": None}],
             "weights": [1],
         },
         {"kind": "stacked", "parents": [PARENT]},
@@ -173,13 +148,9 @@ def test_what_is_saved_loads_as_it_was(tmp_path: Path, changes: dict[str, Any]) 
 
 def test_the_fields_of_the_file_are_those_of_the_format(tmp_path: Path) -> None:
     example().save(tmp_path)
-    assert (
-        list(json.loads((tmp_path / "skill.json").read_text()))
-        == (
-            "format kind name task spec alpha gamma algorithm config policy q parents weights seed "
-            "versions metrics replay created timing host"
-        ).split()
-    )
+    fields = "format kind name task spec alpha gamma algorithm config policy q parents weights seed"
+    fields += " versions metrics replay created timing host"
+    assert " ".join(json.loads((tmp_path / "skill.json").read_text())) == fields
 
 
 def test_a_manifest_shares_nothing_with_its_maker() -> None:
@@ -239,7 +210,7 @@ WRONG = {
     "created": [None, "", "yesterday", "2026-01-01T00:00:00", "2026-01-01T00:00:00+02:00", 5],
     "timing": [None, 3.0],
     "host": [None, "laptop"],
-    "spec": [None, [], {}, {"observation": [], "action": [], "dt": 1}],
+    "spec": [None, [], {}],
     "format": [None, 0, 2, "1", [1]],
 }
 
@@ -259,6 +230,7 @@ def test_a_wrong_field_is_one_sentence_that_names_it(
 @pytest.mark.parametrize(
     ("path", "value"),
     [
+        (("action",), []),
         (("dt",), 0),
         (("dt",), "0.05"),
         (("dt",), 10**400),
@@ -305,43 +277,6 @@ def test_each_parent_of_a_composition_has_one_weight() -> None:
 def test_what_json_cannot_hold_is_refused_when_built(value: Any) -> None:
     with pytest.raises(InvalidValue, match="'metrics' of a skill is not plain data"):
         example(metrics={"return": value})
-
-
-TEXT = json.dumps(example().to_json())
-HOSTILE = {
-    "empty": b"",
-    "cut short": TEXT.encode()[:100],
-    "a list": b"[]",
-    "null": b"null",
-    "a number": b"1",
-    "NaN": TEXT.replace('"alpha": 0.2', '"alpha": NaN').encode(),
-    "infinity": TEXT.replace('"alpha": 0.2', '"alpha": -Infinity').encode(),
-    "overflow": TEXT.replace('"alpha": 0.2', '"alpha": 1e999').encode(),
-    "thousands of digits": TEXT.replace('"seed": 0', f'"seed": {"9" * 5000}').encode(),
-    "a field twice": TEXT.replace('"seed": 0', '"seed": 0, "seed": 1').encode(),
-    "not UTF-8": TEXT.encode().replace(b"push_x", b"push_\xff"),
-    "UTF-16": TEXT.encode("utf-16"),
-    "a byte order mark": b"\xef\xbb\xbf" + TEXT.encode(),
-    "a lone surrogate": TEXT.replace('"sac"', '"\\ud800"').encode(),
-    "an escape sequence": TEXT.replace('"sac"', '"\\u001b[2J"').encode(),
-    "too deep": b"[" * 100_000,
-    "deep in a field": TEXT.replace(
-        '"metrics": {', '"metrics": {"a":' + "[" * 900 + "]" * 900 + ","
-    ).encode(),
-    "deeper in a field": TEXT.replace(
-        '"metrics": {', '"metrics": {"a":' + "[" * 99_000 + "]" * 99_000 + ","
-    ).encode(),
-    "huge": TEXT.replace('"metrics": {', '"metrics": {"a": "' + "a" * (5 << 20) + '",').encode(),
-}
-
-
-@pytest.mark.parametrize("case", HOSTILE)
-def test_hostile_json_is_one_sentence(tmp_path: Path, case: str) -> None:
-    (tmp_path / "skill.json").write_bytes(HOSTILE[case])
-    with pytest.raises(CorruptSkill, match=r"skill\.json") as caught:
-        Manifest.load(tmp_path)
-    assert "\n" not in str(caught.value) and str(caught.value).isprintable()
-    assert len(str(caught.value)) < 500
 
 
 def test_the_newer_format_is_named() -> None:

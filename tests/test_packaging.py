@@ -34,10 +34,9 @@ def run(*command: str, **options: object) -> str:
 
 
 def tracked(folder: str) -> set[str]:
-    """Files of a content folder as version control, or an unpacked sdist, has them."""
-    skip = {"__pycache__"}
-    paths = (ROOT / folder).rglob("*")
-    return {p.relative_to(ROOT).as_posix() for p in paths if p.is_file() and not skip & {*p.parts}}
+    """Files of a content folder as version control has them: no caches, locks or runs."""
+    paths = [path.relative_to(ROOT) for path in (ROOT / folder).rglob("*") if path.is_file()]
+    return {p.as_posix() for p in paths if not re.search(r"(^|/)(\.|__pycache__/)", p.as_posix())}
 
 
 def test_wheel_carries_content_and_types(dist: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skillkit.algorithms.learner import Learner, step
+from skillkit.algorithms.learner import Learner, initialisation, step
 from skillkit.errors import InvalidValue, UnknownName
 from skillkit.functional.losses import actor_loss
 from skillkit.policies import POLICIES
@@ -39,12 +39,11 @@ class Distill(Learner):
         self, spec: Spec, q: SoftQ, config: DistillConfig, seed: int, device: str = "cpu"
     ) -> None:
         self.config = config
-        torch.manual_seed(seed)
         self.generator = torch.Generator(device).manual_seed(seed)
         self.q = q.to(device).requires_grad_(False)
-        self.policy = POLICIES[config.policy](
-            spec.observation_dim, spec.action_dim, config.hidden
-        ).to(device)
+        sizes = (spec.observation_dim, spec.action_dim, config.hidden)
+        with initialisation(seed):
+            self.policy = POLICIES[config.policy](*sizes).to(device)
         self.modules = {"policy": self.policy}
         adam = torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate, fused=True)
         self.optimizers = {"policy": adam}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,14 @@ class Learner(ABC):
         except (KeyError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise InvalidValue(f"this checkpoint is of another learner: {reason}") from error
+
+
+@contextmanager
+def initialisation(seed: int) -> Iterator[None]:
+    """Parameters made within the block depend on the seed alone; torch's own stream goes on."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def step(optimizer: torch.optim.Adam, loss: Tensor) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from skillkit.algorithms.learner import Learner, step
+from skillkit.algorithms.learner import Learner, initialisation, step
 from skillkit.errors import InvalidValue, UnknownName
 from skillkit.functional.losses import actor_loss, critic_loss, td_target, temperature_loss
 from skillkit.policies import POLICIES
@@ -51,15 +51,17 @@ class SACConfig:
 class SAC(Learner):
     """Policy, critic ensemble, its target, and a temperature."""
 
+    q: Ensemble
+
     def __init__(self, spec: Spec, config: SACConfig, seed: int, device: str = "cpu") -> None:
         self.config = config
-        torch.manual_seed(seed)  # initial parameters; everything later draws from `generator`
         self.generator = torch.Generator(device).manual_seed(seed)
         sizes = (spec.observation_dim, spec.action_dim, config.hidden)
-        self.policy = POLICIES[config.policy](*sizes).to(device)
-        self.q = Ensemble(*sizes, config.critics, config.alpha, config.gamma).to(device)
+        with initialisation(seed):
+            self.policy = POLICIES[config.policy](*sizes).to(device)
+            self.q = Ensemble(*sizes, config.critics, config.alpha, config.gamma).to(device)
         self.target = copy.deepcopy(self.q).requires_grad_(False)
-        self.temperature = Temperature(config.alpha).to(device)
+        self.temperature: Temperature = Temperature(config.alpha).to(device)
         self.target_entropy = (
             -float(spec.action_dim) if config.target_entropy is None else config.target_entropy
         )
@@ -82,11 +84,11 @@ class SAC(Learner):
         """The temperature now [r/nat]."""
         return float(self.temperature().detach())
 
-    def act(self, obs: Tensor) -> tuple[Tensor, Tensor | float]:
+    def act(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Fresh action and its log-density; a policy without noise has none to pay for."""
         noise = self.noise(len(obs))
         if self.policy.noise_dim == 0:
-            return self.policy.act(obs, noise), 0.0
+            return self.policy.act(obs, noise), obs.new_zeros(len(obs))
         return self.policy.act_and_log_prob(obs, noise)
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
@@ -110,12 +112,11 @@ class SAC(Learner):
                 temperature_loss(log_alpha, log_prob, self.target_entropy),
             )
         self._track()
-        entropy = -torch.as_tensor(log_prob).detach().mean()
         return {
             "critic_loss": loss_q.detach(),
             "actor_loss": loss_policy.detach(),
             "q": q.detach().mean(),
-            "entropy": entropy,
+            "entropy": -log_prob.detach().mean(),
             "alpha": alpha,
         }
 
@@ -136,4 +137,5 @@ class Temperature(nn.Module):
 
     def forward(self) -> Tensor:
         """() [r/nat]"""
-        return self.log_alpha.exp()
+        alpha: Tensor = self.log_alpha.exp()
+        return alpha

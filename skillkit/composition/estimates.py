@@ -40,10 +40,10 @@ class Proposal:
         shape = (len(obs), count, action_dim)
         obs = obs[:, None].expand(-1, count, -1)  # (B, count, O)
         raw = [unsquash(2 * torch.rand(shape, generator=generator) - 1)]
-        for policy in self.policies:
-            raw.append(
-                policy.raw(obs, torch.randn(*shape[:2], policy.noise_dim, generator=generator))
-            )
+        raw += [
+            policy.raw(obs, torch.randn(*shape[:2], policy.noise_dim, generator=generator))
+            for policy in self.policies
+        ]
         u = torch.cat(raw, 1)  # (B, K, A), K = count (1 + number of policies)
         action = torch.tanh(u)
         obs = obs[:, :1].expand(-1, u.shape[1], -1)
@@ -78,8 +78,7 @@ def estimated_cost(
     flat_obs = obs[:, None].expand(-1, action.shape[1], -1).flatten(0, 1)
     values = torch.stack([part(flat_obs, action.flatten(0, 1)) for part in q.parts])
     values = values.unflatten(1, log_q.shape)  # (N, B, K)
-    temperatures = [part.alpha for part in q.parts]
-    g = sampled_disagreement(values, q.weights, temperatures, q.alpha, log_q)
+    g = sampled_disagreement(values, q.weights, q.temperatures, q.alpha, log_q)
     gap = estimated_gap(g, q.gamma)
     weights = torch.tensor(q.weights)[:, None, None]
     log_w = boltzmann_log_weights((weights * values).sum(0), q.alpha, log_q)

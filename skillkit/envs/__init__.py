@@ -11,11 +11,12 @@ import warnings
 
 from skillkit.envs.batched import BatchedDomain
 from skillkit.envs.catalog import add_tasks, domain, make, task, task_names
+from skillkit.envs.domain import Domain
 from skillkit.envs.expression import combine
 from skillkit.envs.interaction import forbid_interaction
 from skillkit.envs.mujoco import MujocoDomain
 from skillkit.envs.registration import register
-from skillkit.envs.task import Domain, Quantities, Task, Term
+from skillkit.envs.task import Quantities, Task, Term
 from skillkit.errors import SkillkitError
 
 __all__ = [

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skillkit.envs.task import Domain, Task
+from skillkit.envs.domain import Domain
+from skillkit.envs.task import Task
 from skillkit.types import Array, Entry, Spec
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from skillkit.envs.domain import Domain
 from skillkit.envs.expression import combine, parse
 from skillkit.envs.loader import TaskFile, load
-from skillkit.envs.task import Domain, Task
+from skillkit.envs.task import Task
 from skillkit.errors import InvalidValue, TaskFileError, UnknownName
 
 if TYPE_CHECKING:

@@ -12,8 +12,10 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from skillkit.envs.domain import Domain
 from skillkit.envs.interaction import interact
-from skillkit.envs.task import Domain, Task
+from skillkit.envs.mujoco import divert_warnings
+from skillkit.envs.task import Task
 from skillkit.envs.vector import checked_actions, must_run, reset_mask, seeds, spaces
 from skillkit.errors import InvalidValue, NonFinite, UnknownName
 from skillkit.types import Array, Entry, Spec
@@ -37,6 +39,7 @@ class GymDomain(Domain):
         Raises:
             InvalidValue: it cannot be made here.
         """
+        divert_warnings()  # many of them are MuJoCo's
         try:
             return gymnasium.make(self.env_id, max_episode_steps=self.horizon)
         except (gymnasium.error.Error, ImportError, TypeError) as error:

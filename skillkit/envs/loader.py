@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from skillkit.envs.task import Domain, Task
+from skillkit.envs.domain import Domain
+from skillkit.envs.task import Task
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cache, cached_property
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skillkit.envs.task import Domain, Task
+from skillkit.envs.domain import Domain
+from skillkit.envs.task import Task
 from skillkit.errors import InvalidValue
 from skillkit.types import Array, Entry, Spec
 
@@ -120,6 +122,18 @@ class MujocoSimulation:
 
 
 @cache
+def divert_warnings() -> None:
+    """Send MuJoCo's warnings to the logger "skillkit.mujoco".
+
+    By default they go to a file MUJOCO_LOG.TXT in whatever folder the user stands.
+    """
+    import mujoco
+
+    if mujoco.get_mju_user_warning() is None:
+        mujoco.set_mju_user_warning(logging.getLogger("skillkit.mujoco").info)
+
+
+@cache
 def compiled(asset: Path, scene: Path | None = None) -> MjModel:
     """The world of an MJCF file, with the bodies of a scene file added to it.
 
@@ -128,6 +142,7 @@ def compiled(asset: Path, scene: Path | None = None) -> MjModel:
     """
     import mujoco
 
+    divert_warnings()
     try:
         spec = mujoco.MjSpec.from_file(str(asset))
         if scene:

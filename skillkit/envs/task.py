@@ -1,4 +1,4 @@
-"""Domain, Term, Task: what can be simulated, what is wanted, and the two together.
+"""Term, Task: what is wanted of a domain.
 
 A reward and a termination are functions of the stored transition (obs, action, next_obs), in
 batched NumPy. So any replay of a domain can be relabelled for any task of that domain, and a
@@ -8,25 +8,19 @@ weighted sum of tasks is a task.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import math
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from skillkit.envs.domain import Domain, Recipe
 from skillkit.errors import InvalidValue, UnknownName
 from skillkit.types import Array, Spec
-
-if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-
-Recipe = tuple[str, Mapping[str, Any]]
 
 # What Gymnasium ids, skill names and expressions all accept.
 TASK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*")
@@ -83,56 +77,6 @@ class Term:
         return Term(self.name, self.function, factor * self.weight, self.goals)
 
     __rmul__ = __mul__
-
-
-class Domain(ABC):
-    """Robot and dynamics: what can be observed and done. Its methods build reward terms.
-
-    Attributes:
-        name: what `skillkit.envs.domain(name)` finds.
-        plane: the two observation entries that a top view draws, or None.
-        recipe: how its tasks are trained unless they say otherwise.
-        relabellable: rewards are functions of stored transitions.
-    """
-
-    name: str
-    plane: tuple[str, str] | None = None
-    recipe: Recipe = ("sac", {})
-    relabellable: bool = True
-
-    @property
-    @abstractmethod
-    def spec(self) -> Spec:
-        """Names, units and bounds of observation and action, and the control period [s]."""
-
-    @abstractmethod
-    def vector_env(
-        self, task: Task, num_envs: int, seed: int, threads: int
-    ) -> VectorEnv[Any, Any, Any]:
-        """`num_envs` simulations of `task`, stepped together."""
-
-    def draw(self, env: VectorEnv[Any, Any, Any]) -> Array:
-        """Picture of the first sub-environment. -> (height, width, 3) uint8
-
-        Raises:
-            InvalidValue: this domain cannot be drawn, or not on this machine.
-        """
-        raise InvalidValue(f"domain {self.name} has no picture; leave render_mode out")
-
-    @cached_property
-    def index(self) -> dict[str, int]:
-        """Position of each observation entry."""
-        return {entry.name: i for i, entry in enumerate(self.spec.observation)}
-
-    @property
-    def folder(self) -> Path:
-        """Where the file that declares this domain lies; its assets are in `assets/` there."""
-        return Path(inspect.getfile(type(self))).parent
-
-    def sources(self) -> dict[str, bytes]:
-        """What defines the dynamics, by name; part of `Task.source_hash`."""
-        file = Path(inspect.getfile(type(self)))
-        return {file.name: file.read_bytes()}
 
 
 @dataclass(frozen=True)

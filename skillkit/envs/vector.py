@@ -106,6 +106,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array]):
         Raises:
             InvalidValue: actions of the wrong shape, or a sub-environment that waits for reset.
             NonFinite: a NaN or an infinity, in an action, a state or a reward.
+            InteractionForbidden: within `forbid_interaction`.
         """
         interact(self.num_envs)
         must_run(self._over, self.task.name)

@@ -27,4 +27,5 @@ class DeterministicPolicy(Policy):
         self.net = MLP([self.input_dim, *self.hidden, action_dim])
 
     def raw(self, obs: Tensor, noise: Tensor) -> Tensor:
-        return self.net(self.read(obs))
+        u: Tensor = self.net(self.read(obs))
+        return u

@@ -56,7 +56,9 @@ def _results(manifest: Manifest, evaluation: Evaluation) -> str:
     ]  # fmt: skip
     table = _table(("per episode", "mean", "std", "95 % interval of the mean"), rows)
     numbers = {key: value for key, value in manifest.metrics.items() if _is_number(value)}
-    more = "".join(f"\n- {key.replace('_', ' ')}: {value:.4g}" for key, value in numbers.items())
+    more = "".join(
+        f"\n- {key.replace('_', ' ')}: {_short(value)}" for key, value in numbers.items()
+    )
     return (
         f"## Results\n\n{evaluation.episodes} episodes, evaluation seed {evaluation.seed}, "
         f"deterministic policy.\n\n{table}" + (f"\n{more}" if more else "")
@@ -118,6 +120,10 @@ def _entries(manifest: Manifest) -> dict[str, Entry]:
 
 def _with_unit(name: str, unit: str) -> str:
     return f"{name} [{unit}]" if unit else name
+
+
+def _short(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
 def _is_number(value: object) -> bool:

@@ -14,12 +14,11 @@ from skillkit.envs import Task
 from skillkit.errors import InvalidValue, NonFinite
 from skillkit.evaluation import Evaluation, evaluate
 from skillkit.policies import Policy
+from skillkit.q_functions import SoftQ
 from skillkit.skill import arrays
 
 Event = Mapping[str, Any]
 OnEvent = Callable[[Event], None]
-
-EVALUATION_SEED = 1_000_000  # far from every training seed: start states that no training saw
 
 
 def check_finite(metrics: Mapping[str, Tensor], step: int) -> None:
@@ -36,15 +35,19 @@ def check_finite(metrics: Mapping[str, Tensor], step: int) -> None:
             )
 
 
-def controller(task: Task, policy: Policy, deterministic: bool = True, seed: int = 0) -> Controller:
-    """A live policy as the NumPy controller that a saved skill would give."""
-    described = {"kind": policy.kind, "config": policy.config}
-    return Controller(task.spec, described, arrays(policy), deterministic, seed)
+def controller(task: Task, policy: Policy) -> Controller:
+    """A live policy's mode as the NumPy controller that a saved skill would give."""
+    return Controller(task.spec, part(policy), arrays(policy))
 
 
-def score(act: Controller, task: Task, episodes: int, seed: int) -> Evaluation:
-    """Deterministic evaluation on start states that training never saw."""
-    return evaluate(act.batch, task, episodes=episodes, seed=EVALUATION_SEED + seed)
+def part(module: Policy | SoftQ) -> dict[str, Any]:
+    """A policy or a Q-function as a manifest describes it."""
+    return {"kind": module.kind, "config": module.config}
+
+
+def score(policy: Policy, task: Task, episodes: int) -> Evaluation:
+    """Play a live policy's mode on the standard episodes, which no training sees."""
+    return evaluate(controller(task, policy).batch, task, episodes)
 
 
 @contextmanager
@@ -88,6 +91,11 @@ def summary(found: Evaluation) -> dict[str, Any]:
     return {"episodes": found.episodes, "seed": found.seed, **found.summary()}
 
 
-def means(found: Evaluation) -> dict[str, float]:
-    """The mean of each metric."""
-    return {name: row["mean"] for name, row in found.summary().items()}
+def command_line(command: str, *arguments: str, seed: int, settings: Mapping[str, Any]) -> str:
+    """What to type to make a skill again."""
+    pairs = [f"--set {key}={_text(value)}" for key, value in settings.items()]
+    return " ".join(["skillkit", command, *arguments, f"--seed {seed}", *pairs])
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

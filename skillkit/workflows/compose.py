@@ -18,6 +18,7 @@ from skillkit.envs import task as find_task
 from skillkit.errors import InvalidValue
 from skillkit.evaluation import Evaluation
 from skillkit.manifest import Manifest
+from skillkit.policies import Policy
 from skillkit.q_functions import WeightedSum
 from skillkit.replay import ReplayBuffer, union
 from skillkit.report import card, plots
@@ -25,9 +26,9 @@ from skillkit.skill import Skill, load
 from skillkit.workflows.common import (
     OnEvent,
     check_finite,
-    controller,
+    command_line,
     describe,
-    means,
+    part,
     score,
     summary,
     threads,
@@ -90,25 +91,51 @@ def compose(
         started = time.monotonic()
         with forbid_interaction() as interaction:
             learner = _distill(sum_, configs["distill"], seed, notify)
-        seconds = time.monotonic() - started
+        timing = {"seconds": time.monotonic() - started, "updates": learner.updates}
         cost = _cost(sum_, config.estimate_states, seed)
-    made = name or sum_.task.label
-    policies = {part.name: part.policy for part in sum_.parts} | {made: learner.policy}
-    scores = {}
-    for label, policy in policies.items():
-        act = controller(sum_.task, policy)
-        scores[label] = score(act, sum_.task, config.final_episodes, seed)
-        notify({"kind": "evaluation", "skill": label, **means(scores[label])})
+    name = name or sum_.task.label
+    scores = _scores(sum_, name, learner.policy, config.final_episodes, notify)
+    options = [parent.name for parent in sum_.parts]
+    if weights is not None:
+        options.append("--weights " + ",".join(f"{weight:g}" for weight in weights))
+    if temperature is not None:
+        options.append(f"--temperature {temperature:g}")
+    command = command_line("compose", *options, seed=seed, settings=settings or {})
     metrics = {
-        "evaluation": summary(scores[made]),
-        "parents": {part.name: summary(scores[part.name]) for part in sum_.parts},
+        "evaluation": summary(scores[name]),
+        "parents": {one.name: summary(scores[one.name]) for one in sum_.parts},
         "exponents": list(sum_.exponents),
         "covered": rules.covered(sum_.exponents),
         "interactions": interaction.steps,
         **cost,
     }
-    timing = {"seconds": seconds, "updates": learner.updates}
-    return _skill(made, sum_, learner, configs, seed, metrics, timing, scores)
+    episodes = sum_.replay.episodes(config.replay_stored)
+    described = Manifest(
+        kind="composed",
+        name=name,
+        task=describe(sum_.task),
+        spec=sum_.task.spec,
+        alpha=sum_.q.alpha,
+        gamma=sum_.q.gamma,
+        algorithm="distill",
+        config={table: plain(values) for table, values in configs.items()},
+        policy=part(learner.policy),
+        q=part(sum_.q),
+        parents=[parent.as_parent for parent in sum_.parts],
+        weights=list(sum_.weights),
+        seed=seed,
+        metrics=metrics,
+        replay={"episodes": len(episodes["lengths"]), "transitions": len(episodes["actions"])},
+        timing=timing,
+    )
+    return Skill(
+        described,
+        policy=learner.policy,
+        q=sum_.q,
+        replay=ReplayBuffer.from_episodes(episodes, sum_.q.gamma),
+        card=card.text(described, scores[name], command),
+        figure=plots.outcome(scores),
+    )
 
 
 @dataclass(frozen=True)
@@ -162,42 +189,13 @@ def _cost(sum_: _Sum, states: int, seed: int) -> dict[str, float]:
     return estimated_cost(sum_.q, [part.policy for part in sum_.parts], obs, generator)
 
 
-def _skill(
-    name: str,
-    sum_: _Sum,
-    learner: Distill,
-    configs: Mapping[str, Any],
-    seed: int,
-    metrics: Mapping[str, Any],
-    timing: Mapping[str, float],
-    scores: Mapping[str, Evaluation],
-) -> Skill:
-    """Everything that was composed, with its numbers and its picture, not yet saved."""
-    episodes = sum_.replay.episodes(configs["compose"].replay_stored)
-    described = Manifest(
-        kind="composed",
-        name=name,
-        task=describe(sum_.task),
-        spec=sum_.task.spec,
-        alpha=sum_.q.alpha,
-        gamma=sum_.q.gamma,
-        algorithm="distill",
-        config={name: plain(config) for name, config in configs.items()},
-        policy={"kind": learner.policy.kind, "config": learner.policy.config},
-        q={"kind": sum_.q.kind, "config": sum_.q.config},
-        parents=[part.as_parent for part in sum_.parts],
-        weights=list(sum_.weights),
-        seed=seed,
-        metrics=dict(metrics),
-        replay={"episodes": len(episodes["lengths"]), "transitions": len(episodes["actions"])},
-        timing=dict(timing),
-    )
-    command = " ".join(["skillkit compose", *(part.name for part in sum_.parts)])
-    return Skill(
-        described,
-        policy=learner.policy,
-        q=sum_.q,
-        replay=ReplayBuffer.from_episodes(episodes, sum_.q.gamma),
-        card=card.text(described, scores[name], command),
-        figure=plots.outcome(scores),
-    )
+def _scores(
+    sum_: _Sum, name: str, policy: Policy, episodes: int, notify: OnEvent
+) -> dict[str, Evaluation]:
+    """The skills and what was composed of them, all in the composed task."""
+    policies = {part.name: part.policy for part in sum_.parts} | {name: policy}
+    scores = {}
+    for label, tested in policies.items():
+        scores[label] = score(tested, sum_.task, episodes)
+        notify({"kind": "evaluation", "skill": label, **scores[label].means()})
+    return scores

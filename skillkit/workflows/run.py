@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ class Run:
     """
 
     def __init__(
-        self, task: Task, algorithm: str, config: Any, loop: Any, seed: int, device: str
+        self, task: Task, algorithm: str, configs: Mapping[str, Any], seed: int, device: str
     ) -> None:
+        config, loop = configs[algorithm], configs["train"]
         self.task, self.seed, self.device = task, seed, device
         self.identity = {"task": task.name, "algorithm": algorithm, "seed": seed}
         streams = [int(s.generate_state(1)[0]) for s in np.random.SeedSequence(seed).spawn(4)]
@@ -42,9 +44,7 @@ class Run:
         self.sampler = torch.Generator(device).manual_seed(streams[1])
         self.env = make(task, loop.environments, seed=streams[2])
         generator = torch.Generator().manual_seed(streams[3])
-        self.collector = Collector(
-            self.env, spec, self.replay, generator, loop.correlation, loop.exploration
-        )
+        self.collector = Collector(self.env, spec, self.replay, generator, configs["explore"])
         self.owed = 0.0  # updates not yet made for the steps taken
         self.curve: list[dict[str, float]] = []
         self._before, self._began = 0.0, time.monotonic()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from skillkit.algorithms import ALGORITHMS
+from skillkit.collector import Exploration
 from skillkit.envs import Task
 from skillkit.envs import task as find_task
 from skillkit.errors import InvalidValue, UnknownName
@@ -22,9 +23,9 @@ from skillkit.workflows.common import (
     Event,
     OnEvent,
     check_finite,
-    controller,
+    command_line,
     describe,
-    means,
+    part,
     pick_device,
     score,
     summary,
@@ -49,8 +50,6 @@ class TrainConfig:
     evaluate_every: int = 20_000  # environment steps between points of the learning curve
     evaluation_episodes: int = 20  # per point of the curve
     final_episodes: int = 100  # for the figures in the card
-    correlation: float = 0.0  # of the policy's noise between neighbouring steps, in [0, 1)
-    exploration: float = 0.0  # std of pre-tanh noise, for a policy without noise of its own
     threads: int = 1  # of the learner; small networks gain nothing from more
 
     def __post_init__(self) -> None:
@@ -61,8 +60,6 @@ class TrainConfig:
             raise InvalidValue(
                 "train.warmup must not be negative, and evaluations take at least 2 episodes"
             )
-        if not 0 <= self.correlation < 1 or self.exploration < 0:
-            raise InvalidValue("train.correlation lies in [0, 1) and train.exploration is not < 0")
 
 
 def train(
@@ -102,13 +99,14 @@ def train(
     config: TrainConfig = configs["train"]
     notify = on_event or (lambda event: None)
     with threads(config.threads):
-        run = Run(task, algorithm, configs[algorithm], config, seed, pick_device(device))
+        run = Run(task, algorithm, configs, seed, pick_device(device))
         if resume is not None:
             run.load(resume)
         for row in _learn(run, config, notify, checkpoint):
             notify({"kind": "evaluation", **row})
-        final = score(controller(task, run.learner.policy), task, config.final_episodes, seed)
-    return _skill(task, algorithm, configs, run, final)
+        final = score(run.learner.policy, task, config.final_episodes)
+    command = command_line("train", task.name, seed=seed, settings=settings or {})
+    return _skill(run, algorithm, configs, final, command)
 
 
 def configure(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +116,7 @@ def configure(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     _, config = ALGORITHMS[algorithm]
     foreign = {name for name in ALGORITHMS if name != algorithm}
     mine = {key: value for key, value in settings.items() if key.split(".")[0] not in foreign}
-    return resolve(mine, **{"train": TrainConfig, algorithm: config})
+    return resolve(mine, **{"train": TrainConfig, "explore": Exploration, algorithm: config})
 
 
 def skill_name(task: Task) -> str:
@@ -146,9 +144,8 @@ def _learn(
             if checkpoint is not None:
                 checkpoint(run.save)
         if _crossed(before, collector.steps, config.evaluate_every) or _done(run, config):
-            act = controller(run.task, learner.policy)
-            found = score(act, run.task, config.evaluation_episodes, run.seed)
-            row = {"step": collector.steps, **_numbers(metrics), **means(found)}
+            found = score(learner.policy, run.task, config.evaluation_episodes)
+            row = {"step": collector.steps, **_numbers(metrics), **found.means()}
             run.curve.append(row)
             yield row
 
@@ -176,14 +173,10 @@ def _progress(run: Run, config: TrainConfig, metrics: Mapping[str, torch.Tensor]
 
 
 def _skill(
-    task: Task,
-    algorithm: str,
-    configs: Mapping[str, Any],
-    run: Run,
-    final: Evaluation,
+    run: Run, algorithm: str, configs: Mapping[str, Any], final: Evaluation, command: str
 ) -> Skill:
     """Everything that was learned, with its numbers and its picture, not yet saved."""
-    learner, config = run.learner, configs["train"]
+    task, learner, config = run.task, run.learner, configs["train"]
     q = learner.q.cpu()
     q.alpha = learner.alpha
     episodes = run.replay.episodes(config.replay_stored)
@@ -196,14 +189,13 @@ def _skill(
         gamma=q.gamma,
         algorithm=algorithm,
         config={name: plain(part) for name, part in configs.items()},
-        policy={"kind": learner.policy.kind, "config": learner.policy.config},
-        q={"kind": q.kind, "config": q.config},
+        policy=part(learner.policy),
+        q=part(q),
         seed=run.seed,
         metrics={"evaluation": summary(final), "steps": run.collector.steps},
         replay={"episodes": len(episodes["lengths"]), "transitions": len(episodes["actions"])},
         timing={"seconds": run.seconds, "updates": learner.updates},
     )
-    command = f"skillkit train {task.name} --seed {run.seed}"
     return Skill(
         described,
         policy=learner.policy.cpu(),

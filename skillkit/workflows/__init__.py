@@ -1,0 +1,1 @@
+"""Workflows: one straight function per command."""
