@@ -97,27 +97,31 @@ class ReplayBuffer:
         return Batch(obs, action, reward.squeeze(-1), discount.squeeze(-1), next_obs)
 
     def all(self) -> Batch:
-        """Every stored transition, oldest first within each episode."""
-        obs, next_obs, action, _, reward, discount = self._columns(self.rows[: self.size])
+        """Every stored transition, oldest first."""
+        obs, next_obs, action, _, reward, discount = self._columns(self.rows[self._by_age()])
         return Batch(obs, action, reward.squeeze(-1), discount.squeeze(-1), next_obs)
 
     def relabel(self, spec: Spec, reward: Relabel, terminated: Relabel) -> ReplayBuffer:
         """The same transitions under another task of the domain: both columns are recomputed.
 
-        `spec` turns the stored unit actions into the native ones that a task reads.
+        `spec` turns the stored unit actions into the native ones that a task reads. An episode is
+        split where the other task would have ended it; what follows are transitions all the same.
         """
         other = ReplayBuffer(
             max(self.size, 1), self.observation_dim, self.action_dim, self.gamma, self.rows.device
         )
-        rows = self.rows[: self.size].clone()
+        order = self._by_episode()
+        rows = self.rows[order]
         obs, next_obs, action, _, r, discount = self._columns(rows)
         transition = obs.cpu().numpy(), spec.native(action.cpu().numpy()), next_obs.cpu().numpy()
-        over = np.asarray(terminated(*transition), bool)
+        over = torch.from_numpy(np.array(terminated(*transition), bool))
         r[:, 0] = torch.from_numpy(np.asarray(reward(*transition), np.float32))
-        discount[:, 0] = torch.from_numpy((self.gamma * (1.0 - over)).astype(np.float32))
-        ended = self.ended[: self.size].clone()
-        ended[:, 0] = torch.from_numpy(over)
-        other._append(rows, self.episode[: self.size], ended, self.step[: self.size])
+        discount[:, 0] = self.gamma * ~over
+        ended, episode = self.ended[order], self.episode[order]
+        ended[:, 0] = over
+        begins = torch.ones_like(over)
+        begins[1:] = (episode[1:] != episode[:-1]) | over[:-1]
+        other._append(rows, begins.cumsum(0), ended, self.step[order])
         return other
 
     def state(self) -> dict[str, Tensor]:
@@ -132,15 +136,27 @@ class ReplayBuffer:
         }
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Inverse of `state`, into a buffer of the same capacity."""
+        """Inverse of `state`.
+
+        Raises:
+            InvalidValue: they do not fit; a ring that went around needs one of the same size.
+        """
+        count, cursor = len(state["rows"]), int(state["cursor"])
+        around = cursor not in (0, count)
+        if count > self.capacity or (around and count < self.capacity):
+            raise InvalidValue(
+                f"a ring of {count} transitions does not fit one that holds {self.capacity}; "
+                "resume with the train.replay_capacity of before"
+            )
         self.cursor, self.size = 0, 0
         self._append(state["rows"], state["episode"], state["ended"], state["step"])
-        self.cursor = int(state["cursor"])
+        if around:
+            self.cursor = cursor
 
     def episodes(self, limit: int | None = None) -> dict[str, Tensor]:
         """Whole episodes as the tensors of `EPISODE_KEYS`, at most `limit` transitions of them,
         spread evenly over training. An episode that is cut off counts as truncated."""
-        order = torch.argsort(self.episode[: self.size] * 2**32 + self._age(), stable=True)
+        order = self._by_episode()
         numbers, lengths = torch.unique_consecutive(self.episode[order], return_counts=True)
         starts = lengths.cumsum(0) - lengths
         keep = _spread(lengths, limit)
@@ -163,10 +179,15 @@ class ReplayBuffer:
             "training_step": self.step[torch.stack([rows[0] for rows in index])],
         }
 
-    def _age(self) -> Tensor:
-        """Order of insertion of the stored rows, oldest 0. (size,)"""
+    def _by_age(self) -> Tensor:
+        """Positions of the stored rows, oldest first. (size,)"""
         first = self.cursor if self.size == self.capacity else 0
-        return (torch.arange(self.size) - first) % self.capacity
+        return (first + torch.arange(self.size)) % self.capacity
+
+    def _by_episode(self) -> Tensor:
+        """Positions of the stored rows, episode after episode. (size,)"""
+        kept = self._by_age()
+        return kept[torch.argsort(self.episode[kept], stable=True)]
 
     @staticmethod
     def from_episodes(
@@ -210,7 +231,7 @@ def union(replays: Sequence[ReplayBuffer]) -> ReplayBuffer:
     )
     offset = 0
     for replay in replays:
-        kept = slice(0, len(replay))
+        kept = replay._by_age()
         merged._append(
             replay.rows[kept], replay.episode[kept] + offset, replay.ended[kept], replay.step[kept]
         )

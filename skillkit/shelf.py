@@ -74,9 +74,9 @@ class Shelf:
         return self.folder / folder_name(name)
 
     def versions(self, name: str) -> dict[int, Entry]:
-        """The versions of a skill, ascending, without those removed."""
-        home, numbers = self.home(name), self._numbers(name)
-        live = (number for number in sorted(numbers) if not numbers[number])
+        """The versions of a skill by number, in no order, without those removed."""
+        home = self.home(name)
+        live = (number for number, removed in self._numbers(name).items() if not removed)
         return {n: Entry(name, n, home / f"v{n}", self.origin) for n in live}
 
     def last_number(self, name: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,14 @@ def registry_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SKILLKIT_REGISTRY", str(folder))
     monkeypatch.delenv("SKILLKIT_TASKS", raising=False)
     return folder
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Modules and random numbers that the test makes have double precision, from seed 0."""
+    import torch  # here, because many tests need none
+
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)

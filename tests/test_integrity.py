@@ -206,6 +206,24 @@ HOSTILE = {
 }
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "not strict JSON"),
+        ("NaN", "NaN is not a finite number"),
+        ("[-Infinity]", "-Infinity is not a finite number"),
+        ("1e400", "1e400 is not a finite number"),
+        ('{"a": {"b": 1, "b": 1}}', "a name appears twice"),
+        ("[" * 100_000, "nested too deeply"),
+        (" " * (4 << 20) + "1", "larger than"),
+    ],
+)
+def test_json_is_strict(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "file").write_text(text)
+    with pytest.raises(CorruptSkill, match=complaint):
+        read_json(tmp_path / "file")
+
+
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_json_is_one_sentence(tmp_path: Path, case: str) -> None:
     (tmp_path / "skill.json").write_bytes(HOSTILE[case])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,28 @@ def test_command_answers_without_torch(arguments: list[str]) -> None:
     result = without_torch(f"from skillkit.cli import main; main({arguments!r})")
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip()
+
+
+def test_composed_skill_controls_without_torch() -> None:
+    code = """
+import numpy as np, skillkit
+control = skillkit.load("push_x+push_y").controller()
+print(control(np.zeros(12)).shape, "torch" in sys.modules and sys.modules["torch"] is not None)
+"""
+    result = without_torch(code)
+    assert result.stdout.strip() == "(3,) False", result.stderr
+
+
+def test_list_answers_at_once() -> None:
+    """Under half a second of processor time, which other processes do not stretch; best of 3."""
+
+    def seconds() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert without_torch("from skillkit.cli import main; main(['list'])").returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(seconds() for _ in range(3)) < 0.5
 
 
 @pytest.mark.parametrize("name", PUBLIC)

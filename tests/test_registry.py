@@ -17,6 +17,7 @@ from skillkit.errors import (
     RunConflict,
     UnknownName,
 )
+from skillkit.integrity import write_checksums
 from skillkit.registry import Registry, locked, search_path, shipped_folder
 from tests.small_skills import mark, references, visible, write
 
@@ -145,6 +146,7 @@ def test_numbers_are_never_reused(mine: Registry) -> None:
     assert mine.remove("push_x").version == 3
     assert (mine.folders[0] / "push_x/v3.removed").read_bytes() == b""
     assert not (mine.folders[0] / "push_x/v3").exists()
+    assert len(list((mine.folders[0] / ".aside").iterdir())) == 2  # nothing of it is left there
     assert mine.find("push_x").version == 2
     assert mine.publish("push_x", write("push_x")).version == 4
     for _ in range(3):
@@ -227,6 +229,10 @@ def test_the_second_folder_is_only_read(both: Registry) -> None:
     both.publish("push_x", write("push_x", "mine"))
     assert mark(both.find("push_x@best")) == "shipped"
     assert visible(both.folders[1]) == before
+    Registry(both.folders[1:]).alias("push_y", "mine")
+    both.publish("push_y", write("push_y", "mine"))
+    both.alias("push_y", "mine")
+    assert mark(both.find("push_y@mine")) == "mine" and both.aliases("push_y") == {"mine": 2}
 
 
 def test_the_search_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +290,10 @@ def test_verify_names_the_damage(mine: Registry) -> None:
     with pytest.raises(CorruptSkill, match="v1 has no SHA256SUMS"):
         mine.verify("push_x")
     assert references(mine.list()) == ["push_x@1"]  # listing opens nothing
+    (entry.folder / "skill.json").write_text("{}")
+    write_checksums(entry.folder)  # a stranger's, consistent in itself
+    with pytest.raises(CorruptSkill, match=r"skill\.json is not a skill's manifest"):
+        mine.verify("push_x")
 
 
 def test_children_record_the_content_of_their_parents(both: Registry) -> None:

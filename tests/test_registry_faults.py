@@ -144,6 +144,23 @@ def test_a_read_only_registry_still_reads(mine: Registry, monkeypatch: pytest.Mo
     assert references(mine.entries()) == ["push_x@1"] and mine.verify("push_x")
 
 
+def test_two_writers_of_names_that_differ_in_case(mine: Registry) -> None:
+    def meanwhile(folder: Path) -> None:
+        write("push_x")(folder)
+        mine.publish("Push_X", write("Push_X"))
+
+    with pytest.raises(InvalidValue, match="differs from 'Push_X' only in case"):
+        mine.publish("push_x", meanwhile)
+    assert references(mine.entries()) == ["Push_X@1"]
+
+
+def test_two_who_remove_the_same_version(mine: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = mine.publish("push_x", write("push_x"))
+    monkeypatch.setattr(mine, "find", lambda reference: entry)  # both saw it
+    assert mine.remove("push_x") == mine.remove("push_x") == entry
+    assert mine.list() == []
+
+
 def publish_often(folder: Path, who: str, rounds: int) -> None:
     registry = Registry([folder])
     for number in range(rounds):

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,26 @@ def test_a_lock_survives_the_deletion_of_its_folder(tmp_path: Path) -> None:
         shutil.rmtree(folder)  # a finished run
         with storage.locked(folder):  # the next one
             pass
+
+
+def test_one_who_waited_for_a_deleted_folder_holds_the_new_one(tmp_path: Path) -> None:
+    folder, inside, leave = tmp_path / "run", threading.Event(), threading.Event()
+
+    def wait() -> None:
+        with storage.locked(folder, wait=True):
+            inside.set()
+            leave.wait(10)
+
+    waiter = threading.Thread(target=wait)
+    with storage.locked(folder):
+        waiter.start()
+        assert not inside.wait(0.1)
+        shutil.rmtree(folder)
+    assert inside.wait(10)
+    with pytest.raises(RunConflict):
+        storage.locked(folder).__enter__()
+    leave.set()
+    waiter.join()
 
 
 def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not(

@@ -1,0 +1,74 @@
+"""Networks: linear maps with ReLU between them, alone and side by side."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from skillkit.networks import MLP, StackedMLP
+
+SIZES = [(3, 1), (2, 5, 4), (4, 7, 6, 2)]
+
+
+def plain(x: Tensor, layers: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """The definition. layers: (weight (O, I), bias (O,))."""
+    for weight, bias in layers[:-1]:
+        x = (x @ weight.T + bias).clamp(min=0.0)
+    weight, bias = layers[-1]
+    return x @ weight.T + bias
+
+
+def test_by_hand() -> None:
+    net = MLP((1, 2, 1))
+    with torch.no_grad():
+        net.layers[0].weight.copy_(torch.tensor([[1.0], [-2.0]]))
+        net.layers[0].bias.copy_(torch.tensor([0.5, 1.0]))
+        net.layers[1].weight.copy_(torch.tensor([[3.0, -4.0]]))
+        net.layers[1].bias.fill_(-1.0)
+    # x = 1: relu(1.5, -1) -> 4.5 - 1; x = -1: relu(-.5, 3) -> -12 - 1, and no ReLU at the end
+    torch.testing.assert_close(net(torch.tensor([[1.0], [-1.0]])), torch.tensor([[3.5], [-13.0]]))
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_mlp_is_its_definition(sizes: Sequence[int], float64: None) -> None:
+    net, x = MLP(sizes), torch.randn(4, 5, sizes[0])  # any leading dimensions
+    layers = [(layer.weight, layer.bias) for layer in net.layers]
+    torch.testing.assert_close(net(x), plain(x, layers))
+    assert [tuple(w.shape) for w, _ in layers] == [(o, i) for i, o in itertools.pairwise(sizes)]
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("copies", [1, 2, 5])
+def test_stacked_equals_separate(sizes: Sequence[int], copies: int, float64: None) -> None:
+    net, x = StackedMLP(copies, sizes), torch.randn(8, sizes[0])
+    y = net(x)
+    assert y.shape == (copies, 8, sizes[-1])
+    for i in range(copies):
+        layers = [(layer.weight[i].T, layer.bias[i, 0]) for layer in net.layers]
+        torch.testing.assert_close(y[i], plain(x, layers))
+
+
+def test_stacked_copies_learn_apart() -> None:
+    torch.manual_seed(0)
+    net = StackedMLP(3, (2, 4, 1))
+    net(torch.randn(6, 2))[1].sum().backward()
+    for parameter in net.parameters():
+        assert parameter.grad is not None and parameter.grad[1].any()
+        assert not parameter.grad[[0, 2]].any()
+
+
+def test_stacked_starts_like_linear_layers() -> None:
+    """U(-1/sqrt(I), 1/sqrt(I)) for weights and biases, different in every copy."""
+    torch.manual_seed(0)
+    for layer in StackedMLP(2, (16, 256, 64)).layers:
+        for x in (layer.weight, layer.bias):
+            bound = 1 / math.sqrt(layer.weight.shape[1])
+            assert x.abs().max() <= bound and x.std().item() == pytest.approx(
+                bound / math.sqrt(3), rel=0.1
+            )
+            assert not torch.isclose(x[0], x[1], atol=0.1 * bound).all()
