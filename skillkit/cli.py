@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from skillkit import __version__, console
-from skillkit.errors import InvalidValue, SkillkitError, UnknownName
+from skillkit.errors import CorruptSkill, InvalidValue, SkillkitError, UnknownName
 
 if TYPE_CHECKING:
     from skillkit.registry import Registry
@@ -19,28 +19,9 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-
-class Commands(click.Group):
-    """A group whose errors are one sentence, and which knows what a mistyped command meant."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            raise click.ClickException(str(UnknownName("command", args[0], self.commands)))
-        return super().resolve_command(ctx, args)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except SkillkitError as error:
-            raise click.ClickException(str(error)) from error
-        except BrokenPipeError:
-            sys.stderr.close()  # the reader of a pipe left: nobody to tell
-            raise SystemExit(1) from None
-        except OSError as error:
-            where = f" {error.filename}" if error.filename else ""
-            raise click.ClickException(f"{error.strerror or error}:{where}") from error
+EPISODES = console.Whole(1, 10_000)  # more say nothing new, and their intervals take gigabytes
+SEED = console.Whole(min=0)
+FIGURE = click.Path(dir_okay=False, path_type=Path)
 
 
 def _registry_option(command: Command) -> Command:
@@ -66,7 +47,7 @@ def _set_option(command: Command) -> Command:
     return click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help=text)(command)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=console.Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="skillkit %(version)s")
 def main() -> None:
     """Teach robots skills, and compose them: every command makes a skill, and takes skills.
@@ -85,7 +66,9 @@ def main() -> None:
 @click.argument("task")
 @click.option("--name", help="Name of the skill; the task's own by default.")
 @click.option("--algorithm", help="Learning algorithm; the recipe's by default.")
-@click.option("--seed", default=0, show_default=True, help="The one source of randomness.")
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="The one source of randomness."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--resume", is_flag=True, help="Continue the run that was interrupted.")
 @click.option("--checkpoint-every", default=60.0, show_default=True, help="Seconds.")
@@ -116,11 +99,16 @@ def train(
 
     wanted = find_task(task)
     where = _open(registry)
-    folder = where.run_folder(name or workflow.skill_name(wanted))
+    label = workflow.skill_name(wanted) if name is None else name
+    folder = where.run_folder(label)
     checkpoints = Checkpoints(folder, checkpoint_every)
-    with locked(folder), console.Progress("environment steps") as progress, checkpoints.listening():
+    with locked(folder), checkpoints.listening(), console.Progress("environment steps") as progress:
         if resume and checkpoints.latest is None:
-            raise InvalidValue(f"there is no interrupted run of {wanted.label}; leave out --resume")
+            raise InvalidValue(f"there is no interrupted run of {label}; leave out --resume")
+        if checkpoints.latest is not None and not resume:
+            click.echo(
+                f"this begins {label} anew; --resume continues the interrupted run", err=True
+            )
         skill = workflow.train(
             wanted,
             settings=assignments(pairs),
@@ -141,7 +129,9 @@ def train(
 @click.option("--weights", help="One per skill, comma-separated; 1/N each by default.")
 @click.option("--temperature", type=float, help="Of the result; sum of weight times alpha.")
 @click.option("--name", help="Name of the skill; push_x+push_y by default.")
-@click.option("--seed", default=0, show_default=True, help="The one source of randomness.")
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="The one source of randomness."
+)
 @_set_option
 @_tasks_option
 @_registry_option
@@ -160,9 +150,11 @@ def compose(
     from skillkit.workflows.settings import assignments
 
     where = _open(registry)
+    parts = [load(reference, where) for reference in skills]
+    _check_target(where, parts[0].name if name is None else name)
     with console.Progress("updates") as progress:
         skill = workflow.compose(
-            [load(reference, where) for reference in skills],
+            parts,
             weights=_numbers("--weights", weights),
             temperature=temperature,
             settings=assignments(pairs),
@@ -201,7 +193,11 @@ def list_(registry: str | None) -> None:
     table = console.table(
         "skill", "version", "task", "made by", "alpha", "return", "distance", "origin"
     )
-    for entry in _open(registry).list():
+    entries = _open(registry).list()
+    if not entries:
+        click.echo("there are no skills yet; skillkit train TASK makes one")
+        return
+    for entry in entries:
         try:
             found = entry.manifest
         except SkillkitError as error:
@@ -225,7 +221,6 @@ def show(skill: str, registry: str | None) -> None:
     entry = where.verify(skill)
     found = entry.manifest
     table = console.table("", "")
-    size = sum(path.stat().st_size for path in entry.folder.rglob("*") if path.is_file())
     parents = [
         f"{weight:g} x {parent['name']}@{parent['version'] or '?'}"
         for weight, parent in zip(found.weights, found.parents, strict=False)
@@ -239,7 +234,7 @@ def show(skill: str, registry: str | None) -> None:
         "gamma": f"{found.gamma:g} per {found.spec.dt:g} s",
         "replay": f"{found.replay['transitions']:,} transitions in "
         f"{found.replay['episodes']} episodes",
-        "size": f"{size / 1e6:.1f} MB",
+        "size": f"{entry.size / 1e6:.1f} MB",
         "origin": f"{entry.origin}, {entry.folder}",
         "aliases": ", ".join(w for w, v in where.aliases(entry.name).items() if v == entry.version),
     }
@@ -251,10 +246,12 @@ def show(skill: str, registry: str | None) -> None:
 
 @main.command()
 @click.argument("skill")
-@click.option("--episodes", default=100, show_default=True)
+@click.option("--episodes", type=EPISODES, default=100, show_default=True)
 @click.option("--task", help="Evaluate in this task instead of the skill's own.")
 @click.option("--sample", is_flag=True, help="Sample actions instead of taking the mode.")
-@click.option("--seed", default=7, show_default=True, help="Of start states and samples.")
+@click.option(
+    "--seed", type=SEED, default=7, show_default=True, help="Of start states and samples."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @_tasks_option
 @_registry_option
@@ -284,11 +281,11 @@ def evaluate(
 
 @main.command()
 @click.argument("skills", nargs=-1, required=True)
-@click.option("--output", type=click.Path(path_type=Path), help="PNG file to write.")
+@click.option("--output", type=FIGURE, help="PNG file to write.")
 @click.option("--curve", is_flag=True, help="The learning curve of one skill instead.")
-@click.option("--episodes", default=100, show_default=True)
+@click.option("--episodes", type=EPISODES, default=100, show_default=True)
 @click.option("--task", help="Play all of them in this task instead of each in its own.")
-@click.option("--seed", default=7, show_default=True, help="Of the start states.")
+@click.option("--seed", type=SEED, default=7, show_default=True, help="Of the start states.")
 @_tasks_option
 @_registry_option
 def plot(
@@ -306,15 +303,14 @@ def plot(
     if curve and len(skills) != 1:
         raise InvalidValue("--curve draws one skill at a time; name one")
     opened = {name: _load(name, registry) for name in skills}
+    path = output or Path(_file_name(skills) + (".curve.png" if curve else ".png"))
+    path.parent.mkdir(parents=True, exist_ok=True)  # before the work, in case it cannot be
     if curve:
         (skill,) = opened.values()
         picture = plots.learning_curve(skill.curve, skill.name)
     else:
         played = {n: _evaluate(s, task, episodes, False, seed) for n, s in opened.items()}
         picture = plots.outcome(played)
-    kind = ".curve" if curve else ""
-    path = output or Path(_file_name(skills) + kind + ".png")
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(picture)
     click.echo(f"figure: {path}")
 
@@ -338,7 +334,9 @@ def alias(skill: str, word: str, registry: str | None) -> None:
 def rm(skill: str, registry: str | None) -> None:
     """Remove one version, NAME@3; its number is never used again."""
     where = _open(registry)
-    children = [child.name for child in where.children(where.find(skill).content_id)]
+    children: list[str] = []
+    with suppress(SkillkitError):  # a damaged skill has no content id, and can still be removed
+        children = [child.name for child in where.children(where.find(skill).content_id)]
     entry = where.remove(skill)
     click.echo(f"removed {entry.name}, version {entry.version}")
     if children:
@@ -351,17 +349,18 @@ def rm(skill: str, registry: str | None) -> None:
 def verify(skills: tuple[str, ...], registry: str | None) -> None:
     """Check every file of SKILLS, or of all, against its checksum."""
     where = _open(registry)
+    where.list()  # a registry that is not there has no damage to report
     wanted = skills or tuple(entry.reference for entry in where.entries())
-    damaged = 0
+    damaged = []
     for reference in wanted:
         try:
             where.verify(reference)
-        except SkillkitError as error:
-            damaged += 1
-            click.echo(f"{reference}: {error}", err=True)
+        except CorruptSkill as error:
+            damaged.append(reference)
+            click.echo(f"{reference}: {error}")
     if damaged:
-        raise click.ClickException(f"{damaged} of {len(wanted)} skills are damaged")
-    click.echo(f"{len(wanted)} skills are as they were saved")
+        raise CorruptSkill(f"of {len(wanted)} versions these are damaged: {', '.join(damaged)}")
+    click.echo(f"{len(wanted)} versions are as they were saved")
 
 
 # ------------------------------------------------------------------------------------ helpers
@@ -371,6 +370,13 @@ def _open(folder: str | None) -> Registry:
     from skillkit.registry import Registry, search_path
 
     return Registry(search_path(folder))
+
+
+def _check_target(where: Registry, name: str) -> None:
+    """Fail before the work and not after it: a name that is none, a registry that is read-only."""
+    folder = where.run_folder(name)
+    with suppress(OSError):
+        folder.rmdir()  # unless an interrupted training has this name
 
 
 def _load(reference: str, folder: str | None) -> Skill:
@@ -385,7 +391,15 @@ def _evaluate(skill: Skill, task: str | None, episodes: int, sample: bool, seed:
 
     act = skill.controller(deterministic=not sample)
     noise = act.noise_dim if sample else 0
-    wanted = find_task(task or skill.task)
+    try:
+        wanted = find_task(skill.task if task is None else task)
+    except UnknownName as error:
+        if task is not None or error.kind != "task":
+            raise
+        raise InvalidValue(
+            f"no task file here declares {error.name}, which {skill.name} was made for; "
+            "name its folder with --tasks DIR, or another task with --task"
+        ) from error
     if wanted.spec != skill.spec:
         raise InvalidValue(
             f"{skill.name} cannot play {wanted.name}: it was trained in the domain "
@@ -401,15 +415,15 @@ def _evaluate(skill: Skill, task: str | None, episodes: int, sample: bool, seed:
 
 def _report_composition(skill: Skill, where: Registry) -> None:
     """The table of `compose`: every skill in the composed task, and what the sum costs."""
+    from skillkit.envs import task
+
     scores = dict(skill.metrics["parents"])
     scores[skill.name] = skill.metrics["evaluation"]
-    direct = f"{skill.task}.direct"
-    try:
+    direct = f"{task(skill.task).label}.direct"
+    with suppress(SkillkitError):  # nobody trained it
         found = where.find(direct).manifest
         if found.task["expression"] == skill.task:
-            scores[direct] = found.metrics["evaluation"]
-    except SkillkitError:
-        pass  # nobody trained it
+            scores[direct] = found.metrics.get("evaluation")
     table = console.table("skill", "distance", "return", title=f"in {skill.task}")
     for name, row in scores.items():
         table.add_row(name, _mean(row, "final_distance", ".3f"), _mean(row, "return", ".1f"))
@@ -449,7 +463,10 @@ def _file_name(skills: tuple[str, ...]) -> str:
 
 
 def _mean(scores: Any, metric: str, form: str) -> str:
-    return format(scores[metric]["mean"], form) if metric in scores else "-"
+    try:
+        return format(scores[metric]["mean"], form)
+    except (KeyError, TypeError, ValueError):  # not measured; a stranger's may be anything
+        return "-"
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, object]:
@@ -457,10 +474,14 @@ def _flat(values: Any, prefix: str = "") -> dict[str, object]:
     rows: dict[str, object] = {}
     for key, value in values.items():
         label = f"{prefix}{key.replace('_', ' ')}"
-        if isinstance(value, dict) and "mean" in value:
-            rows[label] = f"{value['mean']:.4g} ± {value['std']:.3g}"
+        if isinstance(value, dict) and value.keys() >= {"mean", "std"}:
+            rows[label] = f"{_short(value['mean'])} ± {_short(value['std'])}"
         elif isinstance(value, dict):
             rows |= _flat(value, f"{label}, ")
         else:
-            rows[label] = f"{value:.4g}" if isinstance(value, float) else value
+            rows[label] = _short(value)
     return rows
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,8 +1,15 @@
-"""What a command shows: tables on standard output, progress on standard error."""
+"""What a command shows: tables on standard output, progress and errors on standard error.
+
+Whatever goes wrong is one sentence and a non-zero exit status; a traceback is a defect of skillkit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -12,7 +19,108 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from skillkit.errors import SkillkitError, UnknownName
+
 PIPE_WIDTH = 160  # columns where the output is no terminal
+
+
+class Commands(click.Group):
+    """A group whose errors are one sentence, and which knows what a mistyped command meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise UnknownName("command", args[0], self.commands)
+        return super().resolve_command(ctx, args)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _in_a_sentence():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _plain_warnings(), _in_a_sentence():
+            return super().invoke(ctx)
+
+
+class Whole(click.IntRange):
+    """A whole number between bounds, as an option takes it."""
+
+    name = "whole number"
+
+
+@contextmanager
+def _in_a_sentence() -> Iterator[None]:
+    """Turn what a user can meet into click's exceptions, which print one line."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        raise click.UsageError(_usage(error)) from error  # without context: no usage above it
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except SkillkitError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt as error:
+        raise click.ClickException("stopped; nothing was saved") from error
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe left: nobody to tell
+        raise SystemExit(1) from None
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        raise click.ClickException(f"{error.strerror or error}:{where}") from error
+    except Exception as error:
+        raise click.ClickException(_blamed(error)) from error
+
+
+def _usage(error: click.UsageError) -> str:
+    """What was wrong with the command line, and where to look."""
+    context = error.ctx
+    command = context.command_path if context else "skillkit"
+    if isinstance(error, click.NoSuchOption) and context:
+        options = [name for p in context.command.get_params(context) for name in p.opts]
+        return str(UnknownName(f"option of {command}", error.option_name, options))
+    text = error.format_message().rstrip(".")
+    return f"{text[:1].lower()}{text[1:]}; see {command} --help"
+
+
+def _blamed(error: Exception) -> str:
+    """The sentence for an exception of somebody else's making; raises it again if it is ours."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    if isinstance(error, MemoryError) or "can't allocate memory" in reason:  # NumPy; PyTorch
+        return "there is not enough memory for this; choose smaller settings"
+    if where := _task_file(error):
+        return f"{where} failed ({reason}); correct that task file"
+    if isinstance(error, ImportError) and not str(error.name).startswith("skillkit"):
+        return f"a library that this needs cannot be imported ({error}); install the requirements"
+    raise error
+
+
+def _task_file(error: Exception) -> str:
+    """FILE:LINE of the innermost line of a task file that was running; "" for none."""
+    from skillkit.envs.catalog import catalog
+
+    try:
+        files = {str(task.file) for task in catalog().tasks.values()}
+    except SkillkitError:
+        return ""
+    frames = traceback.extract_tb(error.__traceback__)
+    found = [f"{frame.filename}:{frame.lineno}" for frame in frames if frame.filename in files]
+    return found[-1] if found else ""
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show warnings as lines without source code, once the command is done.
+
+    A command that fails says only why it does.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", module="skillkit")
+        yield
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        click.echo("Warning: " + " ".join(click.unstyle(text).split()), err=True)
 
 
 class Progress:
@@ -35,11 +143,13 @@ class Progress:
         self.tenth = 0
 
     def __enter__(self) -> Progress:
-        self.bar.start()
+        if self.console.is_terminal:
+            self.bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.bar.stop()
+        if self.console.is_terminal:
+            self.bar.stop()
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         if event["kind"] != "progress":
@@ -66,7 +176,8 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 
 def show(table: Table) -> None:
-    console = Console()
+    """Print a table as it is: what people named is not markup."""
+    console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
-        console = Console(width=PIPE_WIDTH)
+        console = Console(markup=False, emoji=False, highlight=False, width=PIPE_WIDTH)
     console.print(table)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from skillkit.controller import Controller
 from skillkit.errors import CorruptSkill, InvalidValue, NonFinite
-from skillkit.manifest import MANIFEST, Manifest, Parent
+from skillkit.integrity import RESTORE
+from skillkit.manifest import Manifest, Parent, check_name
 from skillkit.registry import Entry, Registry, search_path
 from skillkit.types import Array, Spec
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from skillkit.replay import ReplayBuffer
 
 PROBE_SIZE = 16
-PROBE_TOLERANCE = 1e-4  # relative; covers another processor's order of summation
+RTOL = 1e-4  # relative; covers another processor's order of summation
 
 
 class Skill:
@@ -48,7 +49,7 @@ class Skill:
     ) -> None:
         self.manifest, self.entry = manifest, entry
         self._policy, self._q, self._replay = policy, q, replay
-        self._curve, self.card, self.figure = list(curve), card, figure
+        self._curve, self._card, self._figure = list(curve), card, figure
 
     def __repr__(self) -> str:
         state = f"version {self.entry.version}" if self.entry else "unsaved"
@@ -111,10 +112,16 @@ class Skill:
         if self._policy is None:
             from skillkit.policies import POLICIES
 
-            described = self.manifest.policy
-            policy = POLICIES[described["kind"]](**described["config"])
-            self._policy = _filled(policy, self.folder / "policy.safetensors")
-            self._check_probe()
+            kind, config = self.manifest.policy["kind"], self.manifest.policy["config"]
+            path = self.folder / "policy.safetensors"
+            policy: Policy = _filled(lambda: POLICIES[kind](**config), path)
+            self._check_probe(
+                lambda probe: {
+                    "sample": policy.act(probe["observation"], probe["noise"]),
+                    "mode": policy.mode(probe["observation"]),
+                }
+            )
+            self._policy = policy
         return self._policy
 
     @property
@@ -123,8 +130,13 @@ class Skill:
         if self._q is None:
             from skillkit.q_functions import build_q
 
-            self._q = _filled(build_q(self.manifest.q), self.folder / "q.safetensors")
-            self._check_probe()
+            path = self.folder / "q.safetensors"
+            q: SoftQ = _filled(lambda: build_q(self.manifest.q), path)
+            with _corrupt(path):
+                if (q.alpha, q.gamma) != (self.alpha, self.gamma):
+                    raise ValueError(f"alpha {q.alpha}, gamma {q.gamma} are not those of the skill")
+            self._check_probe(lambda probe: {"q": q(probe["observation"], probe["mode"])})
+            self._q = q
         return self._q
 
     @property
@@ -133,20 +145,42 @@ class Skill:
         if self._replay is None:
             from skillkit.replay import ReplayBuffer
 
-            tensors = _torch(_read(self.folder / "replay" / "00000.safetensors"))
-            try:
-                self._replay = ReplayBuffer.from_episodes(tensors, self.gamma)
-            except (InvalidValue, RuntimeError, IndexError) as error:
-                raise CorruptSkill(f"the replay of {self.name!r} is unusable: {error}") from error
+            with _corrupt(self.folder / "replay" / "00000.safetensors") as path:
+                replay = ReplayBuffer.from_episodes(_torch(load_file(path)), self.gamma)
+                found = replay.observation_dim, replay.action_dim
+                if found != (needed := (self.spec.observation_dim, self.spec.action_dim)):
+                    raise ValueError(f"{found} observation and action entries, not {needed}")
+                if not bool(replay.rows.isfinite().all()):
+                    raise ValueError("a number is NaN or infinite")
+            self._replay = replay
         return self._replay
 
     @property
     def curve(self) -> list[dict[str, float]]:
         """Rows of metrics.jsonl: one per evaluation during training."""
         if not self._curve and self.entry is not None:
-            lines = (self.folder / "metrics.jsonl").read_text().splitlines()
-            self._curve = [json.loads(line) for line in lines]
+            with _corrupt(self.folder / "metrics.jsonl") as path:
+                rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+                if not all(isinstance(v, int | float) for row in rows for v in row.values()):
+                    raise ValueError("a value is not a number")
+            self._curve = rows
         return [dict(row) for row in self._curve]
+
+    @property
+    def card(self) -> str:
+        """What a person reads first, Markdown."""
+        if not self._card and self.entry is not None:
+            with _corrupt(self.folder / "README.md") as path:
+                self._card = path.read_text("utf-8")
+        return self._card
+
+    @property
+    def figure(self) -> bytes:
+        """The card's picture, PNG; empty if there is none."""
+        if not self._figure and self.entry is not None:
+            path = self.folder / "figure.png"
+            self._figure = path.read_bytes() if path.exists() else b""
+        return self._figure
 
     def controller(self, deterministic: bool = True, seed: int = 0) -> Controller:
         """The skill as a NumPy callable, (O,) -> native (A,); torch is not needed."""
@@ -164,59 +198,59 @@ class Skill:
             NonFinite: a parameter is not a number.
             RegistryUnavailable: the registry cannot be written.
         """
-        where = registry if isinstance(registry, Registry) else _registry(registry)
-        manifest = dataclasses.replace(self.manifest, name=name or self.name)
-        entry = where.publish(manifest.name, lambda folder: self._write(folder, manifest))
+        name = check_name(self.name if name is None else name)
+        manifest = dataclasses.replace(self.manifest, name=name)
+        entry = _registry(registry).publish(name, lambda folder: self._write(folder, manifest))
         return Skill(manifest, entry=entry, policy=self._policy, q=self._q, replay=self._replay)
 
     def _write(self, folder: Path, manifest: Manifest) -> None:
         policy, q = arrays(self.policy), arrays(self.q)
         for what, tensors in (("policy", policy), ("Q-function", q)):
             if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
-                raise NonFinite(f"the {what} of {self.name!r} holds a NaN; it was not saved")
-        text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False)
-        (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        save_file(policy, folder / "policy.safetensors")
-        save_file(q, folder / "q.safetensors")
-        save_file(self._probe(), folder / "probe.safetensors")
+                raise NonFinite(
+                    f"the {what} of {self.name!r} holds a NaN, so it was not saved; "
+                    "train it again with a lower learning rate"
+                )
+        manifest.save(folder)
         (folder / "replay").mkdir()
         episodes = {key: tensor.numpy() for key, tensor in self.replay.episodes().items()}
-        save_file(episodes, folder / "replay" / "00000.safetensors")
+        for name, tensors in (
+            ("policy", policy),
+            ("q", q),
+            ("probe", self._probe()),
+            ("replay/00000", episodes),
+        ):  # not save_file: on a full disk it raises no OSError
+            (folder / f"{name}.safetensors").write_bytes(save(tensors))
         rows = [json.dumps(row) for row in self.curve]
         (folder / "metrics.jsonl").write_text("\n".join(rows) + "\n" * bool(rows))
         (folder / "README.md").write_text(self.card or f"# {manifest.name}\n")
         if self.figure:
             (folder / "figure.png").write_bytes(self.figure)
 
-    def _probe(self, stored: Mapping[str, Array] | None = None) -> dict[str, Array]:
+    def _probe(self) -> dict[str, Array]:
         """What policy and Q-function answer at a few stored observations."""
         import torch
 
-        if stored is None:
-            obs = self.replay.all().obs
-            obs = obs[torch.linspace(0, len(obs) - 1, PROBE_SIZE).long()].contiguous()
-            generator = torch.Generator().manual_seed(0)
-            noise = torch.randn(PROBE_SIZE, self.policy.noise_dim, generator=generator)
-        else:
-            obs, noise = (torch.from_numpy(stored[key]) for key in ("observation", "noise"))
+        obs = self.replay.all().obs
+        obs = obs[torch.linspace(0, len(obs) - 1, PROBE_SIZE).long()].contiguous()
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(PROBE_SIZE, self.policy.noise_dim, generator=generator)
         with torch.no_grad():
             mode = self.policy.mode(obs)
             answer = {"sample": self.policy.act(obs, noise), "mode": mode, "q": self.q(obs, mode)}
         answer |= {"observation": obs, "noise": noise}
         return {key: value.numpy() for key, value in answer.items()}
 
-    def _check_probe(self) -> None:
-        """Once policy and Q-function are both here: they must still answer as they were saved."""
-        if self._policy is None or self._q is None or self.entry is None:
-            return
-        stored = _read(self.folder / "probe.safetensors")
-        answer = self._probe(stored)
-        for key in ("sample", "mode", "q"):
-            if not np.allclose(answer[key], stored[key], PROBE_TOLERANCE, PROBE_TOLERANCE):
-                raise CorruptSkill(
-                    f"{self.name!r} no longer gives the {key} that was recorded in "
-                    "probe.safetensors; train or download it again"
-                )
+    def _check_probe(self, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """What was loaded must still answer as it did when it was saved."""
+        import torch
+
+        with _corrupt(self.folder / "probe.safetensors") as path, torch.no_grad():
+            stored = load_file(path)
+            for key, value in answer(_torch(stored)).items():
+                was = stored[key]
+                if value.shape != was.shape or not np.allclose(value, was, RTOL, RTOL):
+                    raise ValueError(f"{self.name} no longer gives the {key} recorded in it")
 
 
 def load(reference: str, registry: Registry | Path | str | None = None) -> Skill:
@@ -228,9 +262,7 @@ def load(reference: str, registry: Registry | Path | str | None = None) -> Skill
         UnknownName: no such skill, version or alias.
         CorruptSkill: the directory is incomplete, altered or not a skill.
     """
-    where = registry if isinstance(registry, Registry) else _registry(registry)
-    entry = where.find(reference)
-    where.verify(reference)
+    entry = _registry(registry).verify(reference)
     return Skill(entry.manifest, entry=entry)
 
 
@@ -240,15 +272,18 @@ def arrays(module: Any) -> dict[str, Array]:
     return {key: np.ascontiguousarray(value.detach().cpu().numpy()) for key, value in state.items()}
 
 
-def _registry(folder: Path | str | None) -> Registry:
-    return Registry(search_path(folder))
+def _registry(where: Registry | Path | str | None) -> Registry:
+    return where if isinstance(where, Registry) else Registry(search_path(where))
 
 
-def _read(path: Path) -> dict[str, Array]:
+@contextmanager
+def _corrupt(path: Path) -> Iterator[Path]:
+    """A file that a stranger may have written can fail in any way; it is one sentence."""
     try:
-        return load_file(path)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise CorruptSkill(f"{path.name} of {path.parent.name} cannot be read: {error}") from error
+        yield path
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CorruptSkill(f"{path} does not fit its skill: {reason[:300]}; {RESTORE}") from error
 
 
 def _torch(tensors: Mapping[str, Array]) -> dict[str, Any]:
@@ -257,11 +292,24 @@ def _torch(tensors: Mapping[str, Array]) -> dict[str, Any]:
     return {key: torch.from_numpy(value) for key, value in tensors.items()}
 
 
-def _filled(module: Any, path: Path) -> Any:
-    """The module with the stored parameters, strictly: every name and shape must match."""
-    try:
-        module.load_state_dict(_torch(_read(path)))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise CorruptSkill(f"{path.name} does not fit its description: {reason}") from error
+def _filled(build: Callable[[], Any], path: Path) -> Any:
+    """A module with the stored parameters, strictly: every name, shape and type must match.
+
+    It is built without memory of its own: a description may promise sizes that nobody has.
+    """
+    import torch
+
+    with _corrupt(path):
+        with torch.device("meta"):
+            module = build()
+        stored = load_file(path)
+        wanted = {key: f"float32 {tuple(v.shape)}" for key, v in module.state_dict().items()}
+        found = {key: f"{value.dtype} {value.shape}" for key, value in stored.items()}
+        for key in sorted(found.keys() | wanted.keys()):
+            has, needs = found.get(key, "absent"), wanted.get(key, "no such tensor")
+            if has != needs:
+                raise ValueError(f"{key} is {has}, skill.json describes {needs}")
+            if not np.isfinite(stored[key]).all():
+                raise ValueError(f"{key} has NaN or infinite weights")
+        module.load_state_dict(_torch(stored), assign=True)
     return module.eval().requires_grad_(False)

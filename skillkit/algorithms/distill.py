@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -47,12 +48,15 @@ class Distill(Learner):
         self.modules = {"policy": self.policy}
         adam = torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate, fused=True)
         self.optimizers = {"policy": adam}
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, config.updates)
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         action, log_prob = self.policy.act_and_log_prob(batch.obs, self.noise(len(batch.obs)))
         loss = actor_loss(log_prob, self.q(batch.obs, action), self.q.alpha)
         step(self.optimizers["policy"], loss)
-        self.schedule.step()
         self.updates += 1
         return {"distillation_loss": loss.detach(), "entropy": -log_prob.detach().mean()}
+
+    def anneal(self, done: float) -> None:
+        """The learning rate falls along half a cosine, from the full rate to zero."""
+        rate = self.config.learning_rate * (1 + math.cos(math.pi * done)) / 2
+        self.optimizers["policy"].param_groups[0]["lr"] = rate

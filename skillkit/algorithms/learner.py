@@ -33,6 +33,10 @@ class Learner(ABC):
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One gradient step on everything; metrics as 0-d tensors, not yet synchronised."""
 
+    @abstractmethod
+    def anneal(self, done: float) -> None:
+        """Adapt what depends on the share of the training that is done, in [0, 1]."""
+
     def noise(self, batch_size: int) -> Tensor:
         """eps ~ N(0, I). (B, noise_dim)"""
         shape = (batch_size, self.policy.noise_dim)

@@ -23,6 +23,7 @@ class SACConfig:
     policy: str = "gaussian"  # gaussian | deterministic (which needs alpha = 0)
     hidden: tuple[int, ...] = (256, 256)  # widths of policy and critics
     learning_rate: float = 3e-4  # Adam, for everything that learns
+    final_rate: float = 1.0  # share of it that is left at the end; falls linearly
     batch_size: int = 256  # transitions per update
     gamma: float = 0.99  # discount per environment step
     alpha: float = 0.2  # temperature [r/nat]; the first one if automatic
@@ -46,6 +47,12 @@ class SACConfig:
             raise InvalidValue(f"sac.gamma must lie strictly between 0 and 1, got {self.gamma}")
         if self.learning_rate <= 0 or min(self.batch_size, self.critics, *self.hidden) < 1:
             raise InvalidValue("sac.learning_rate and every sac size must be positive")
+        if not 0 <= self.final_rate <= 1:
+            raise InvalidValue(f"sac.final_rate must lie in [0, 1], got {self.final_rate}")
+        if not 0 < self.target_rate <= 1 or self.target_interval < 1:
+            raise InvalidValue(
+                "sac.target_rate must lie in (0, 1], and sac.target_interval be at least 1"
+            )
 
 
 class SAC(Learner):
@@ -90,6 +97,12 @@ class SAC(Learner):
         if self.policy.noise_dim == 0:
             return self.policy.act(obs, noise), obs.new_zeros(len(obs))
         return self.policy.act_and_log_prob(obs, noise)
+
+    def anneal(self, done: float) -> None:
+        """The learning rate falls linearly to `final_rate` of itself."""
+        rate = self.config.learning_rate * (1 - (1 - self.config.final_rate) * done)
+        for optimizer in self.optimizers.values():
+            optimizer.param_groups[0]["lr"] = rate
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         alpha = self.temperature().detach()

@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from safetensors import SafetensorError
+
+from skillkit import storage
 from skillkit.errors import RegistryUnavailable, SkillkitError
 
-LATEST, ASIDE = "checkpoint", "checkpoint.new"
+LATEST, ASIDE, OLD = "checkpoint", "checkpoint.new", "checkpoint.old"
 
 
 class Stopped(SkillkitError):
-    """The person at the keyboard stopped a training; its checkpoint is complete."""
+    """The person at the keyboard stopped a training; says what is left of it."""
 
 
 class Checkpoints:
@@ -33,7 +36,7 @@ class Checkpoints:
     @property
     def latest(self) -> Path | None:
         """The newest complete checkpoint, if there is one."""
-        for name in (LATEST, ASIDE + ".old"):
+        for name in (LATEST, OLD):
             if (self.folder / name).is_dir():
                 return self.folder / name
         return None
@@ -46,31 +49,36 @@ class Checkpoints:
             raise Stopped("stopped; the run was saved, continue it with --resume")
 
     def _write(self, save: Callable[[Path], None]) -> None:
-        new, old = self.folder / ASIDE, self.folder / (ASIDE + ".old")
+        new, old = self.folder / ASIDE, self.folder / OLD
         try:
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(parents=True)
             save(new)
+            storage.flush(new)
             if (self.folder / LATEST).exists():
                 shutil.rmtree(old, ignore_errors=True)
                 (self.folder / LATEST).rename(old)
             new.rename(self.folder / LATEST)
             shutil.rmtree(old, ignore_errors=True)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:  # safetensors reports a full disk as its own
             shutil.rmtree(new, ignore_errors=True)
+            way_out = "continue with --resume" if self.latest else "train again"
             raise RegistryUnavailable(
-                f"the checkpoint in {self.folder} could not be written ({error.strerror}); "
-                "free some space and continue with --resume"
+                f"the checkpoint in {self.folder} could not be written ({error}); "
+                f"free some space and {way_out}"
             ) from error
 
     def clear(self) -> None:
-        """Remove the run: it has become a skill, or begins anew."""
-        for name in (LATEST, ASIDE, ASIDE + ".old"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+        """Remove the run: it has become a skill."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Within the block Ctrl-C stops the training cleanly."""
+        """Within the block Ctrl-C stops the training cleanly; a run without checkpoint goes away.
+
+        Raises:
+            Stopped: at the second Ctrl-C; the first one waits for the next checkpoint.
+        """
 
         def ask(number: int, frame: FrameType | None) -> None:
             if self.stopping:
@@ -80,5 +88,11 @@ class Checkpoints:
         before = signal.signal(signal.SIGINT, ask)
         try:
             yield
+        except KeyboardInterrupt as error:
+            lost = "there was no checkpoint yet, so nothing was kept"
+            kept = "continue from the last checkpoint with --resume"
+            raise Stopped(f"stopped at once; {kept if self.latest else lost}") from error
         finally:
             signal.signal(signal.SIGINT, before)
+            if self.latest is None:
+                self.clear()

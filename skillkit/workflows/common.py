@@ -31,7 +31,8 @@ def check_finite(metrics: Mapping[str, Tensor], step: int) -> None:
         if not torch.isfinite(value):
             raise NonFinite(
                 f"{name} became {float(value)} before step {step}; "
-                "lower the learning rate or raise alpha, and resume from the last checkpoint"
+                "resume from the last checkpoint with a lower learning rate, or train anew with "
+                "a higher alpha"
             )
 
 

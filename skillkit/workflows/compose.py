@@ -17,7 +17,7 @@ from skillkit.envs import Task, combine, forbid_interaction
 from skillkit.envs import task as find_task
 from skillkit.errors import InvalidValue
 from skillkit.evaluation import Evaluation
-from skillkit.manifest import Manifest
+from skillkit.manifest import Manifest, check_name
 from skillkit.policies import Policy
 from skillkit.q_functions import WeightedSum
 from skillkit.replay import ReplayBuffer, union
@@ -33,7 +33,7 @@ from skillkit.workflows.common import (
     summary,
     threads,
 )
-from skillkit.workflows.settings import plain, resolve
+from skillkit.workflows.settings import check_seed, plain, resolve
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,12 @@ def compose(
         InvalidValue: weights or a temperature that make no sense.
         NonFinite: the distillation loss became a NaN.
     """
+    check_seed(seed)
     configs = resolve(settings or {}, compose=ComposeConfig, distill=DistillConfig)
     sum_ = _add(skills, weights, temperature)
+    name = check_name(sum_.task.label if name is None else name)
+    if name in [part.name for part in sum_.parts]:
+        raise InvalidValue(f"{name} is one of the skills composed; name the result with --name")
     config: ComposeConfig = configs["compose"]
     notify = on_event or (lambda event: None)
     with threads(config.threads):
@@ -93,7 +97,6 @@ def compose(
             learner = _distill(sum_, configs["distill"], seed, notify)
         timing = {"seconds": time.monotonic() - started, "updates": learner.updates}
         cost = _cost(sum_, config.estimate_states, seed)
-    name = name or sum_.task.label
     scores = _scores(sum_, name, learner.policy, config.final_episodes, notify)
     options = [parent.name for parent in sum_.parts]
     if weights is not None:
@@ -171,6 +174,7 @@ def _distill(sum_: _Sum, config: DistillConfig, seed: int, notify: OnEvent) -> D
     learner = Distill(sum_.task.spec, sum_.q, config, seed)
     sampler = torch.Generator().manual_seed(seed)
     for update in range(1, config.updates + 1):
+        learner.anneal((update - 1) / config.updates)
         metrics = learner.update(sum_.replay.sample(config.batch_size, sampler))
         if update % PROGRESS_EVERY == 0 or update == config.updates:
             check_finite(metrics, update)

@@ -11,6 +11,8 @@ from typing import Any
 
 from skillkit.errors import InvalidValue, UnknownName
 
+LARGEST = 10**12  # of a whole number: more is a slip of the finger, and overflows elsewhere
+
 
 def resolve(settings: Mapping[str, Any], **tables: type) -> dict[str, Any]:
     """Build one config per table from settings such as {"sac.alpha": 0.2, "train.steps": 1000}.
@@ -47,14 +49,15 @@ def parse(key: str, value: Any, kind: Any) -> Any:
     kind = next(option for option in options if option is not type(None))
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
-        parts = value.split(",") if isinstance(value, str) else list(value)
+        several = value.split(",") if isinstance(value, str) else value
+        parts = several if isinstance(several, list | tuple) else [several]
         return tuple(parse(key, part, item) for part in parts)
     try:
         if kind is bool:
             return {"true": True, "false": False}[str(value).lower()]
         if kind is int:
             number = float(value)
-            if number != int(number):
+            if number != int(number) or abs(number) > LARGEST:
                 raise ValueError
             return int(number)
         if kind is float and not math.isfinite(float(value)):
@@ -74,6 +77,17 @@ def assignments(pairs: tuple[str, ...]) -> dict[str, str]:
             raise InvalidValue(f"--set takes key=value, not {pair!r}")
         found[key.strip()] = value.strip()
     return found
+
+
+def check_seed(seed: int) -> int:
+    """The seed itself, if every random generator and skill.json can take it.
+
+    Raises:
+        InvalidValue: not a whole number from 0 to 2^63 - 1.
+    """
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise InvalidValue(f"a seed is a whole number from 0 to 2**63 - 1, not {seed!r}")
+    return seed
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from skillkit.workflows.common import (
     threads,
 )
 from skillkit.workflows.run import Run
-from skillkit.workflows.settings import plain, resolve
+from skillkit.workflows.settings import check_seed, plain, resolve
 
 Checkpoint = Callable[[Callable[[Path], None]], None]
 
@@ -92,6 +92,7 @@ def train(
         UnknownName, InvalidValue: a task or a setting that does not exist or fit.
         NonFinite: the environment or a loss gave a NaN; nothing is returned.
     """
+    check_seed(seed)
     task = find_task(task) if isinstance(task, str) else task
     recipe_algorithm, recipe = task.recipe
     algorithm = algorithm or recipe_algorithm
@@ -134,6 +135,7 @@ def _learn(
         before = collector.steps
         collector.step(learner.policy if collector.steps >= config.warmup else None)
         if collector.steps >= config.warmup:
+            learner.anneal(min(1.0, collector.steps / config.steps))
             run.owed += (collector.steps - before) / config.update_every
             while run.owed >= 1:
                 metrics = learner.update(run.replay.sample(learner.config.batch_size, run.sampler))

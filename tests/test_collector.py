@@ -1,0 +1,281 @@
+"""The collector: its accounting of episodes, and how its actions are distributed.
+
+`Tally` observes (sub-environment, episode, step), so a transition says where it is from.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from skillkit.collector import Collector, Exploration
+from skillkit.errors import InvalidValue
+from skillkit.policies import DeterministicPolicy, Policy
+from skillkit.replay import ReplayBuffer
+from skillkit.types import Array
+from tests.toys import Tally, gaussian, spec
+
+SPEC = spec(3, 1, low=-2.0, high=6.0)
+
+
+def started(
+    envs: int = 4, capacity: int = 10_000, seed: int = 0, **exploration: float
+) -> Collector:
+    generator = torch.Generator().manual_seed(seed)
+    replay = ReplayBuffer(capacity, 3, 1, 0.9)
+    return Collector(Tally(envs), SPEC, replay, generator, Exploration(**exploration))
+
+
+def standard() -> Policy:
+    """u ~ N(0, 1) in every state: the stored pre-tanh action is the noise."""
+    return gaussian([0.0], [1.0], observations=3)
+
+
+def point(u: float) -> DeterministicPolicy:
+    policy = DeterministicPolicy(3, 1, hidden=())
+    with torch.no_grad():
+        policy.net.layers[0].weight.zero_()
+        policy.net.layers[0].bias.fill_(u)
+    return policy
+
+
+def play(collector: Collector, policy: Policy | None, steps: int) -> Array:
+    """Pre-tanh actions by step and environment. (T, E)"""
+    envs, before = collector.env.num_envs, len(collector.replay)
+    for _ in range(steps):
+        collector.step(policy)
+    assert len(collector.replay) == before + steps * envs
+    u = collector.replay.state()["rows"][before:, -3]
+    return u.reshape(steps, envs).double().numpy()
+
+
+def who(obs: Tensor) -> list[tuple[int, ...]]:
+    return [tuple(int(x) for x in row) for row in obs.tolist()]
+
+
+# Accounting
+
+
+def test_no_transition_crosses_an_episode_boundary() -> None:
+    collector = started(envs=4)
+    play(collector, standard(), 30)
+    batch = collector.replay.all()
+    torch.testing.assert_close(batch.next_obs, batch.obs + torch.tensor([0.0, 0.0, 1.0]))
+    lengths = 3 + np.arange(4)
+    expected = [
+        (i, *divmod(t, int(lengths[i])))
+        for t, i in itertools.product(range(30), range(4))
+    ]  # fmt: skip
+    assert who(batch.obs) == expected
+    last = batch.next_obs[:, 2] == batch.next_obs[:, 0] + 3
+    ends = last & (batch.obs[:, 0] % 2 == 0)  # time runs out in the others
+    torch.testing.assert_close(batch.discount, 0.9 * ~ends)
+
+
+def test_episodes_are_stored_apart() -> None:
+    collector = started(envs=3)
+    play(collector, standard(), 8)
+    episodes = collector.replay.episodes()
+    assert sorted(episodes["lengths"].tolist()) == [2, 3, 3, 3, 4, 4, 5]
+    starts = episodes["lengths"].cumsum(0) - episodes["lengths"] + torch.arange(7)
+    firsts = who(episodes["observations"][starts])
+    assert sorted(firsts) == [
+        (0, 0, 0),
+        (0, 1, 0),
+        (0, 2, 0),
+        *[(i, e, 0) for i in (1, 2) for e in (0, 1)],
+    ]
+    begun = {
+        (i, e): s for (i, e, _), s in zip(firsts, episodes["training_step"].tolist(), strict=True)
+    }
+    assert begun == {(0, 0): 0, (1, 0): 0, (2, 0): 0, (0, 1): 9, (1, 1): 12, (2, 1): 15, (0, 2): 18}
+    ended = dict(zip(firsts, episodes["terminated"].tolist(), strict=True))
+    assert [one for one, over in ended.items() if over] == [(0, 0, 0), (2, 0, 0), (0, 1, 0)]
+
+
+def test_counts_and_returns() -> None:
+    collector = started(envs=3)
+    u = play(collector, standard(), 8)
+    assert collector.steps == 24
+    assert collector.episodes == 8  # begun: 3, and a new one for each of 5 that ended
+    reward = 2 + 4 * np.tanh(u)  # native, bounds -2 and 6
+    over = [reward[0:3, 0], reward[0:4, 1], reward[0:5, 2], reward[3:6, 0], reward[4:8, 1]]
+    np.testing.assert_allclose(list(collector.returns), [r.sum() for r in over], rtol=1e-5)
+
+
+def test_actions_are_native_at_the_environment_and_unit_in_replay() -> None:
+    collector = started(envs=2)
+    u = play(collector, standard(), 5)
+    unit = collector.replay.all().action[:, 0].reshape(5, 2)
+    np.testing.assert_allclose(unit, np.tanh(u), rtol=1e-6)
+    received = np.stack(collector.env.actions)[:, :, 0]
+    np.testing.assert_allclose(received, 2 + 4 * np.tanh(u), rtol=1e-6)
+    np.testing.assert_allclose(collector.replay.all().reward, received.ravel(), rtol=1e-6)
+
+
+def test_only_the_latest_returns_are_kept() -> None:
+    collector = started(envs=4)
+    play(collector, point(0.3), 60)
+    reward = 2 + 4 * math.tanh(0.3)
+    assert len(collector.returns) == 20
+    assert set(np.round(np.array(collector.returns) / reward, 5)) == {3, 4, 5, 6}
+
+
+def test_resume_begins_new_episodes_and_keeps_counting() -> None:
+    collector = started(envs=3)
+    play(collector, standard(), 7)
+    counted, begun = collector.steps, collector.episodes
+    fresh = started(envs=3)
+    fresh.replay.load_state(collector.replay.state())
+    fresh.resume(counted, begun)
+    u = play(fresh, standard(), 5)
+    assert fresh.steps == counted + 15
+    new = fresh.replay.state()["episode"][-15:]
+    assert new.min() == begun and fresh.episodes == int(new.max()) + 1 + 1  # one just began
+    assert collector.replay.episode[: len(collector.replay)].max() < begun
+    steps = fresh.replay.state()["step"][-15:]
+    assert steps.tolist() == [counted + 3 * t for t in range(5) for _ in range(3)]
+    assert fresh.returns[0] == pytest.approx((2 + 4 * np.tanh(u[:3, 0])).sum(), rel=1e-5)
+
+
+def test_resume_drops_what_was_running() -> None:
+    """The same collector: half an episode before the interruption is in no return."""
+    collector = started(envs=1)
+    play(collector, point(0.3), 2)
+    collector.resume(collector.steps, collector.episodes)
+    play(collector, point(0.3), 3)
+    assert list(collector.returns) == pytest.approx([3 * (2 + 4 * math.tanh(0.3))], rel=1e-5)
+    batch = collector.replay.all()
+    torch.testing.assert_close(batch.next_obs, batch.obs + torch.tensor([0.0, 0.0, 1.0]))
+
+
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"correlation": 0.8},
+    {"share": 0.3, "length": 4.0, "correlation": 0.5},
+    {"added_std": 0.5},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_the_generator_decides_all(settings: dict[str, float]) -> None:
+    policy, before = standard(), torch.get_rng_state()
+    one, same, other = (play(started(seed=s, **settings), policy, 20) for s in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).all()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("policy", [standard(), point(0.5)], ids=["gaussian", "deterministic"])
+def test_collecting_leaves_the_policy_alone(policy: Policy) -> None:
+    play(started(share=0.5), policy, 3)
+    assert all(parameter.grad is None for parameter in policy.parameters())
+    assert all(parameter.requires_grad for parameter in policy.parameters())
+
+
+# Distributions; every bound is about five standard deviations wide
+
+
+def lag(x: Array, k: int) -> float:
+    """E x_t x_{t+k} of a process of mean 0 and variance 1. x: (T, E)"""
+    return float((x[:-k] * x[k:]).mean())
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.6, 0.95])
+def test_noise_is_standard_normal_at_every_step_and_correlated_between(rho: float) -> None:
+    envs, steps = 2_000, 60
+    x = play(started(envs, 10**6, correlation=rho), standard(), steps)
+    np.testing.assert_allclose(x.mean(1), 0.0, atol=5 / envs**0.5)
+    np.testing.assert_allclose(x.var(1), 1.0, atol=5 * (2 / envs) ** 0.5)  # the first step too
+    independent = envs * steps * (1 - rho) / (1 + rho)
+    for k in (1, 3):
+        assert lag(x, k) == pytest.approx(rho**k, abs=5 / independent**0.5)
+    assert np.corrcoef(x[:, ::2].ravel(), x[:, 1::2].ravel())[0, 1] == pytest.approx(
+        0.0, abs=5 / (independent / 2) ** 0.5
+    )  # environments do not share it
+    kurtosis = (x**4).mean()
+    assert kurtosis == pytest.approx(3.0, abs=5 * (96 / independent) ** 0.5)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.9])
+def test_without_a_policy_actions_are_uniform(rho: float) -> None:
+    """Kolmogorov-Smirnov over environments, which are independent, at each of several steps."""
+    envs = 4_000
+    action = np.tanh(play(started(envs, 10**6, correlation=rho), None, 12))
+    between = (np.arange(envs) + 0.5) / envs
+    for row in action[[0, 1, 11]]:
+        distance = np.abs((np.sort(row) + 1) / 2 - between).max()
+        assert distance < 2.2 / envs**0.5  # exceeded once in 8000
+    correlation = np.corrcoef(action[10], action[11])[0, 1]
+    uniform_rank = 6 / math.pi * math.asin(rho / 2)  # of two normals squashed by their own law
+    assert correlation == pytest.approx(uniform_rank, abs=5 / envs**0.5)
+
+
+def stretches(straying: Array) -> list[int]:
+    """Lengths of the runs of True, without those cut off at either end. straying: (T, E)"""
+    found = []
+    for column in straying.T:
+        runs = [(key, len(list(group))) for key, group in itertools.groupby(column)]
+        found += [length for key, length in runs[1:-1] if key]
+    return found
+
+
+@pytest.mark.parametrize(("share", "length"), [(0.0, 50.0), (0.2, 6.0), (0.6, 3.0)])
+def test_share_and_length_of_the_uniform_stretches(share: float, length: float) -> None:
+    envs, steps, warm = 200, 400, 100
+    policy_u = 3.0
+    u = play(started(envs, 10**6, share=share, length=length), point(policy_u), steps)[warm:]
+    straying = ~np.isclose(u, policy_u)
+    correlated = 2 * length * (1 - share)  # steps that count as one
+    spread = (share * (1 - share) * correlated / straying.size) ** 0.5
+    assert straying.mean() == pytest.approx(share, abs=5 * spread)
+    if share == 0:
+        return
+    runs = stretches(straying)
+    assert np.mean(runs) == pytest.approx(length, abs=5 * length / len(runs) ** 0.5)
+    assert min(runs) == 1  # geometric
+    action = np.sort(np.tanh(u[straying]))
+    quartiles = np.interp([0.25, 0.5, 0.75], np.linspace(0, 1, len(action)), action)
+    np.testing.assert_allclose(quartiles, [-0.5, 0.0, 0.5], atol=0.05)
+
+
+def test_added_noise_for_a_policy_without_any() -> None:
+    x = play(started(2_000, 10**6, added_std=0.3, correlation=0.7), point(0.4), 40) - 0.4
+    assert x.std() == pytest.approx(0.3, rel=0.02) and x.mean() == pytest.approx(0.0, abs=0.02)
+    assert lag(x / 0.3, 1) == pytest.approx(0.7, abs=0.03)
+
+
+def test_policy_noise_and_stretches_are_independent() -> None:
+    """A policy's own action is not selected by what the uniform one would have been."""
+    x = play(started(2_000, 10**6, share=0.5, length=2.0), gaussian([9.0], [0.5], 3), 40)
+    own = x[x > 6]  # uniform actions reach u = 8.3 once in 10^7
+    assert own.mean() == pytest.approx(9.0, abs=0.02) and own.std() == pytest.approx(0.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("settings", "culprits"),
+    [
+        ({"correlation": 1.0}, ["correlation"]),
+        ({"correlation": -0.1}, ["correlation"]),
+        ({"share": 1.0}, ["share"]),
+        ({"share": -0.1}, ["share"]),
+        ({"starts": -0.1}, ["starts"]),
+        ({"starts": 1.1}, ["starts"]),
+        ({"length": 0.5}, ["length"]),
+        ({"added_std": -1.0}, ["added_std"]),
+        ({"share": 0.9, "length": 5.0}, ["length", "share"]),
+    ],
+)
+def test_exploration_that_makes_no_sense(
+    settings: dict[str, float], culprits: Sequence[str]
+) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        Exploration(**settings)
+    assert all(f"explore.{culprit}" in str(refused.value) for culprit in culprits)

@@ -1,0 +1,84 @@
+"""Looking at skills, playing and controlling with them takes no PyTorch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.point_skills import ROOT, trained
+
+COMMAND = "from skillkit.cli import main; main()"
+CONTROL = """
+import numpy as np, skillkit
+skill = skillkit.load("point_x+point_y")
+control = skill.controller()
+control.reset()
+action = control(np.zeros(4))
+assert action.shape == (2,) and abs(action).max() <= 1
+assert skill.controller(deterministic=False, seed=1)(np.zeros(4)).shape == (2,)
+import gymnasium
+env = gymnasium.make("skillkit.envs:skillkit/Task-v0", task=skill.task)
+obs, _ = env.reset(seed=0)
+env.step(control(obs))
+"""
+
+
+@pytest.fixture(scope="module")
+def no_torch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose torch cannot be imported."""
+    folder = tmp_path_factory.mktemp("no_torch")
+    (folder / "torch.py").write_text("raise ImportError('there is no torch here')\n")
+    return folder
+
+
+def run(no_torch: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(no_torch), str(ROOT)])
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=os.environ | {"PYTHONPATH": path, "SKILLKIT_REGISTRY": str(trained())},
+        cwd=no_torch,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_there_is_no_torch(no_torch: Path) -> None:
+    assert "there is no torch here" in run(no_torch, "import torch").stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["list"],
+        ["tasks"],
+        ["show", "point_x+point_y"],
+        ["verify", "point_x"],
+        ["train", "--help"],
+        ["evaluate", "point_x+point_y", "--episodes", "2", "--json"],
+        ["plot", "point_x", "--episodes", "2"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_answers(no_torch: Path, arguments: list[str]) -> None:
+    result = run(no_torch, COMMAND, *arguments)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.strip()
+
+
+def test_a_skill_controls(no_torch: Path) -> None:
+    result = run(no_torch, CONTROL)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_command_that_needs_it_says_so(no_torch: Path) -> None:
+    result = run(no_torch, COMMAND, "train", "point_x", "--registry", str(no_torch))
+    assert result.returncode == 1
+    assert result.stderr == (
+        "Error: a library that this needs cannot be imported (there is no torch here); "
+        "install the requirements\n"
+    )

@@ -1,0 +1,185 @@
+"""A run on disk: what was saved is what is loaded, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from skillkit.envs import task
+from skillkit.errors import NonFinite, RunConflict
+from skillkit.workflows.run import Run
+from skillkit.workflows.train import configure
+from tests.point_skills import SHORT
+
+SETTINGS = {
+    **SHORT,
+    "sac.hidden": (8,),
+    "sac.batch_size": 16,
+    "sac.alpha": 0.1,
+    "sac.learning_rate": 1e-3,
+    "train.replay_capacity": 200,
+}
+
+
+def run(expression: str = "point_x", seed: int = 0, **changes: Any) -> Run:
+    settings = SETTINGS | {key.replace("__", "."): value for key, value in changes.items()}
+    return Run(task(expression), "sac", configure("sac", settings), seed, "cpu")
+
+
+def advance(one: Run, steps: int) -> None:
+    """Collect, and learn once per step."""
+    for _ in range(steps):
+        one.collector.step(one.learner.policy)
+        one.learner.update(one.replay.sample(16, one.sampler))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a run after 240 environment steps, more than its replay holds."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    one = run()
+    advance(one, 30)
+    one.owed = 0.5
+    one.curve.append({"step": 100, "return": -1.0})
+    one.save(folder)
+    return folder
+
+
+def test_everything_comes_back(saved: Path, tmp_path: Path) -> None:
+    one = run()
+    one.load(saved)
+    assert (one.collector.steps, one.owed) == (240, 0.5)
+    assert one.curve == [{"step": 100, "return": -1.0}]
+    assert one.seconds > json.loads((saved / "state.json").read_text())["seconds"]
+    one.save(tmp_path)
+    for name in ("learner", "replay", "generators"):
+        before, after = (load_file(f / f"{name}.safetensors") for f in (saved, tmp_path))
+        assert before.keys() == after.keys()
+        for key in before:
+            torch.testing.assert_close(after[key], before[key], rtol=0, atol=0)
+
+
+def test_two_that_continue_learn_the_same(saved: Path) -> None:
+    """Episodes restart, and beyond that everything goes on where it was."""
+    policies = []
+    for _ in range(2):
+        one = run()
+        one.load(saved)
+        advance(one, 5)
+        policies.append(list(one.learner.policy.parameters()))
+        assert one.collector.steps == 280
+    for a, b in zip(*policies, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_no_episode_number_is_used_twice(saved: Path) -> None:
+    one = run()
+    one.load(saved)
+    before = set(one.replay.episode.tolist())
+    advance(one, 1)
+    fresh = set(one.replay.episode.tolist()) - before
+    assert len(fresh) == 8 and min(fresh) > max(before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"expression": "point_y"}, "has task 'point_x', not 'point_y'"),
+        ({"seed": 1}, "has seed 0, not 1"),
+        ({"sac__hidden": (9,)}, r"has sac.hidden \[8\], not \[9\]"),
+        ({"sac__critics": 1}, "has sac.critics 2, not 1"),
+        ({"sac__gamma": 0.9}, "has sac.gamma 0.99, not 0.9"),
+        ({"sac__alpha": 0.5}, "has sac.alpha 0.1, not 0.5"),
+        ({"sac__automatic_alpha": True}, "has sac.automatic_alpha False, not True"),
+        ({"train__steps": 239}, "has taken 240 steps already"),
+    ],
+)
+def test_another_run_is_refused(saved: Path, changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(RunConflict, match=complaint) as caught:
+        run(**changes).load(saved)
+    assert "resume it" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"sac__learning_rate": 1e-5}, {"train__steps": 5_000}, {"train__environments": 3}]
+)
+def test_what_may_change(saved: Path, changes: dict[str, Any]) -> None:
+    one = run(**changes)
+    one.load(saved)
+    advance(one, 2)
+    assert one.collector.steps == 240 + 2 * one.env.num_envs
+    rate = one.learner.optimizers["policy"].param_groups[0]["lr"]
+    assert rate == changes.get("sac__learning_rate", 1e-3)
+
+
+def shortened(path: Path, key: str) -> None:
+    tensors = load_file(path)
+    tensors[key] = tensors[key].flatten()[:1].clone()
+    save_file(tensors, path)
+
+
+def rewritten(**changes: Any) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return change
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "deleted": lambda path: path.unlink(),
+    "truncated": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "empty": lambda path: path.write_bytes(b""),
+    "garbage": lambda path: path.write_bytes(bytes(range(256)) * 4),
+    "other": lambda path: path.write_text("[]"),
+}
+FILES = ("state.json", "learner.safetensors", "replay.safetensors", "generators.safetensors")
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_is_one_sentence(
+    saved: Path, tmp_path: Path, name: str, damage: str
+) -> None:
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    DAMAGE[damage](tmp_path / name)
+    with pytest.raises(RunConflict, match="is damaged .*train without --resume") as caught:
+        run().load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("state.json", rewritten(identity=3)),
+        ("state.json", rewritten(steps="many")),
+        ("state.json", rewritten(curve=3)),
+        ("state.json", rewritten(owed=None)),
+        ("generators.safetensors", lambda path: shortened(path, "sampler")),
+        ("generators.safetensors", lambda path: shortened(path, "collector")),
+    ],
+)
+def test_so_is_a_content_that_does_not_fit(
+    saved: Path, tmp_path: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    damage(tmp_path / name)
+    with pytest.raises(RunConflict, match="is damaged .*train without --resume"):
+        run().load(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["policy", "q"])
+def test_what_has_diverged_is_not_written(tmp_path: Path, part: str) -> None:
+    one = run()
+    with torch.no_grad():
+        next(iter(getattr(one.learner, part).parameters())).view(-1)[0] = torch.nan
+    with pytest.raises(NonFinite, match="a parameter of the .* became infinite or NaN"):
+        one.save(tmp_path)
+    assert not list(tmp_path.glob("*.*"))

@@ -1,0 +1,307 @@
+"""train: from a task to a skill that is reproducible, evaluated, drawn, and not yet saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from skillkit.envs import Task, Term, task
+from skillkit.errors import InvalidValue, NonFinite, SkillkitError, UnknownName
+from skillkit.skill import Skill, arrays
+from skillkit.workflows.checkpoints import Checkpoints
+from skillkit.workflows.train import configure, skill_name, train
+from tests.point_skills import SHORT
+
+SETTINGS = {**SHORT, "sac.hidden": (16, 16), "sac.batch_size": 32}
+
+
+def quick(expression: Task | str = "point_x", seed: int = 0, **changes: Any) -> Skill:
+    """A training of a third of a second."""
+    settings = SETTINGS | changes.pop("settings", {})
+    return train(expression, settings=settings, seed=seed, **changes)
+
+
+@pytest.fixture(scope="module")
+def skill() -> Skill:
+    return quick()
+
+
+def tensors(skill: Skill) -> dict[str, np.ndarray[Any, Any]]:
+    replay = {key: value.numpy() for key, value in skill.replay.episodes().items()}
+    return {**arrays(skill.policy), **{f"q.{k}": v for k, v in arrays(skill.q).items()}, **replay}
+
+
+def same(a: Skill, b: Skill) -> bool:
+    return all(np.array_equal(v, tensors(b)[k]) for k, v in tensors(a).items())
+
+
+# --------------------------------------------------------------------------- what comes out of it
+
+
+def test_the_skill_says_what_it_is_and_is_not_saved(skill: Skill, registry_folder: Path) -> None:
+    found = skill.manifest
+    assert (skill.name, skill.task, found.kind, found.algorithm) == (
+        "point_x", "point_x", "trained", "sac",
+    )  # fmt: skip
+    assert found.task["source_hash"] == task("point_x").source_hash
+    assert (skill.alpha, skill.gamma) == (pytest.approx(0.1), 0.99)
+    assert found.config["train"]["steps"] == 1_600
+    assert found.config["sac"]["hidden"] == [16, 16]
+    assert found.metrics["steps"] == 1_600
+    assert found.metrics["evaluation"]["episodes"] == 4
+    assert found.parents == [] and skill.entry is None
+    assert not list(registry_folder.iterdir())
+
+
+def test_it_updates_as_often_as_its_recipe_says(skill: Skill) -> None:
+    assert skill.manifest.config["train"]["update_every"] == 4
+    assert skill.manifest.timing["updates"] == (1_600 - 400) / 4 + 2  # the step that ends warm-up
+
+
+def test_the_curve_has_a_row_per_evaluation(skill: Skill) -> None:
+    assert [row["step"] for row in skill.curve] == [800, 1_600]
+    assert {"return", "final_distance", "entropy", "alpha", "q"} <= skill.curve[-1].keys()
+
+
+def test_card_and_figure_travel_with_it(skill: Skill) -> None:
+    assert skill.card.startswith("# point_x\n") and "skillkit train point_x --seed 0" in skill.card
+    assert skill.figure.startswith(b"\x89PNG")
+
+
+def test_the_replay_is_capped_by_whole_episodes() -> None:
+    found = quick(settings={"train.replay_stored": 320})
+    assert found.manifest.replay["transitions"] == len(found.replay) <= 320
+    assert found.manifest.replay["episodes"] == len(found.replay.episodes()["lengths"]) >= 6
+
+
+def test_progress_is_reported() -> None:
+    events: list[Mapping[str, Any]] = []
+    quick(on_event=events.append)
+    progress = [event for event in events if event["kind"] == "progress"]
+    assert [(event["step"], event["steps"]) for event in progress] == [(1_000, 1_600)]
+    assert {"return", "entropy", "alpha"} <= progress[0].keys()
+    assert [event["step"] for event in events if event["kind"] == "evaluation"] == [800, 1_600]
+
+
+@pytest.mark.parametrize(
+    ("expression", "name"),
+    [
+        ("point_x", "point_x"),
+        ("point_x+point_y", "point_x+point_y.direct"),
+        ("0.7*point_x+0.3*point_y", "0.7point_x+0.3point_y.direct"),
+        ("gym:Pendulum-v1", "Pendulum-v1"),
+    ],
+)
+def test_default_names(expression: str, name: str) -> None:
+    assert skill_name(task(expression)) == name
+
+
+def test_a_sum_is_trained_like_a_task() -> None:
+    found = quick("0.7*point_x+0.3*point_y")
+    assert (found.task, found.name) == ("0.7*point_x+0.3*point_y", "0.7point_x+0.3point_y.direct")
+    episodes = found.replay.all()
+    native = found.spec.native(episodes.action.numpy())
+    parts = [
+        task(name).reward(episodes.obs.numpy(), native, episodes.next_obs.numpy())
+        for name in ("point_x", "point_y")
+    ]
+    np.testing.assert_allclose(
+        episodes.reward.numpy(), 0.7 * parts[0] + 0.3 * parts[1], rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("expression", ["gym:Pendulum-v1", "gym:HalfCheetah-v5"])
+def test_any_gymnasium_id_can_be_trained(expression: str, registry_folder: Path) -> None:
+    sizes = {"train.steps": 300, "train.warmup": 100, "train.update_every": 8, "sac.batch_size": 16}
+    saved = quick(expression, settings=sizes | {"train.final_episodes": 2}).save()
+    assert saved.reference == f"{expression.removeprefix('gym:')}@1"
+    act = saved.controller()
+    assert act(np.zeros(saved.spec.observation_dim)).shape == (saved.spec.action_dim,)
+
+
+def test_a_task_value_will_do() -> None:
+    faint = replace(task("point_x"), name="faint", terms=(0.1 * task("point_x").terms[0],))
+    assert quick(faint).manifest.task["expression"] == "faint"
+
+
+def test_a_deterministic_policy_without_temperature() -> None:
+    recipe = {"sac.policy": "deterministic", "sac.alpha": 0.0, "explore.added_std": 0.2}
+    found = quick(settings=recipe)
+    assert found.alpha == 0.0 and found.policy.noise_dim == 0
+    assert np.isfinite(found.save().controller()(np.zeros(4))).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "distance"), [("point_x", 0.1), ("point_y", 0.1)])
+def test_the_recipe_learns_its_task(name: str, distance: float) -> None:
+    assert train(name).metrics["evaluation"]["final_distance"]["mean"] < distance
+
+
+# ---------------------------------------------------------------------------------- one seed
+
+
+def test_the_seed_decides_everything(skill: Skill) -> None:
+    torch.manual_seed(123)  # nothing may depend on the streams that everyone shares
+    np.random.seed(123)  # noqa: NPY002
+    again, other = quick(), quick(seed=1)
+    assert same(skill, again) and not same(skill, other)
+    assert again.metrics == skill.metrics and again.curve == skill.curve
+    assert other.metrics["evaluation"] != skill.metrics["evaluation"]
+
+
+def test_nothing_shared_is_left_changed() -> None:
+    state, before = torch.random.get_rng_state(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    within = []
+    quick(on_event=lambda event: within.append(torch.get_num_threads()))
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert set(within) == {1} and after == 2
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_neither_checkpoints_nor_events_change_what_is_learned(
+    skill: Skill, tmp_path: Path
+) -> None:
+    checkpoints = Checkpoints(tmp_path / "run", period=0.0)
+    assert same(skill, quick(checkpoint=checkpoints, on_event=lambda event: None))
+    assert checkpoints.latest is not None
+
+
+# --------------------------------------------------------------------------- stop and go on
+
+
+class Interrupt(Exception):
+    pass
+
+
+def interrupted(folder: Path, at: int, **changes: Any) -> Checkpoints:
+    """The checkpoint of a training that was stopped at a step."""
+    checkpoints = Checkpoints(folder, period=0.0)
+
+    def save(write: Callable[[Path], None]) -> None:
+        checkpoints(write)
+        if (steps := count[0]) >= at:
+            raise Interrupt(steps)
+
+    count = [0]
+
+    def watch(event: Mapping[str, Any]) -> None:
+        count[0] = event["step"]
+
+    with pytest.raises(Interrupt):
+        quick(checkpoint=save, on_event=watch, **changes)
+    return checkpoints
+
+
+LONGER = {"train.steps": 3_200}
+
+
+def test_a_stopped_training_goes_on_where_it_was(tmp_path: Path) -> None:
+    checkpoints = interrupted(tmp_path / "run", 2_000, settings=LONGER)
+    events: list[Mapping[str, Any]] = []
+    resumed = quick(resume=checkpoints.latest, settings=LONGER, on_event=events.append)
+    assert [e["step"] for e in events if e["kind"] == "progress"] == [3_000]
+    assert resumed.metrics["steps"] == 3_200
+    whole = quick(settings=LONGER)
+    assert resumed.manifest.timing["updates"] == whole.manifest.timing["updates"]
+    assert len(resumed.replay) == len(whole.replay) == 3_200
+    assert [row["step"] for row in resumed.curve][-1] == 3_200
+    again = quick(resume=checkpoints.latest, settings=LONGER)
+    assert same(resumed, again)
+
+
+# ------------------------------------------------------------------------------------- NaN
+
+
+def poisoned(after: int) -> Task:
+    """point_x whose reward becomes NaN after that many steps of the vector environment."""
+    calls = [0]
+
+    def reward(now: Any, action: Any, then: Any) -> Any:
+        calls[0] += 1
+        return now["x"] if calls[0] <= after else now["x"] * np.nan
+
+    return replace(task("point_x"), terms=(Term("reward", reward),))
+
+
+def test_a_nan_reward_stops_the_training_and_the_last_checkpoint_stays(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "run", period=0.0)
+    with pytest.raises(NonFinite, match="task point_x: the reward of sub-environment 0"):
+        quick(poisoned(300), checkpoint=checkpoints, settings=LONGER)
+    resumed = quick(resume=checkpoints.latest, settings=LONGER)
+    assert resumed.metrics["steps"] == 3_200
+
+
+def test_a_loss_that_diverges_stops_the_training_and_the_last_checkpoint_stays(
+    tmp_path: Path,
+) -> None:
+    checkpoints = Checkpoints(tmp_path / "run", period=0.0)
+    wild = LONGER | {"train.warmup": 1_200}
+    with pytest.raises(NonFinite) as caught:
+        quick(checkpoint=checkpoints, settings=wild | {"sac.learning_rate": 1e6})
+    assert "\n" not in str(caught.value)
+    resumed = quick(resume=checkpoints.latest, settings=wild)  # at a rate that makes sense
+    assert resumed.metrics["steps"] == 3_200
+
+
+# ------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "sentence"),
+    [
+        (lambda: train("point_z"), UnknownName, "no task is called 'point_z'; did you mean"),
+        (lambda: quick(algorithm="sca"), UnknownName, "no algorithm is called 'sca'; .* sac"),
+        (
+            lambda: quick(settings={"sac.alpa": 1}),
+            UnknownName,
+            "'sac.alpa'; did you mean sac.alpha",
+        ),
+        (lambda: quick(settings={"train.steps": 0}), InvalidValue, "must be at least 1"),
+        (lambda: quick(settings={"train.warmup": -1}), InvalidValue, "must not be negative"),
+        (lambda: quick(settings={"train.final_episodes": 1}), InvalidValue, "at least 2 episodes"),
+        (lambda: quick(settings={"sac.gamma": 1}), InvalidValue, "sac.gamma must lie strictly"),
+        (lambda: quick(settings={"sac.alpha": -1}), InvalidValue, "sac.alpha must be positive"),
+        (lambda: quick(settings={"sac.policy": "flow"}), UnknownName, "no policy is called 'flow'"),
+        (lambda: quick(settings={"sac.policy": "deterministic"}), InvalidValue, "set sac.alpha=0"),
+        (lambda: quick(settings={"explore.share": 1}), InvalidValue, r"must lie in \[0, 1\)"),
+        (lambda: quick(seed=-1), InvalidValue, "a seed is a whole number from 0"),
+        (lambda: quick(device="gpu"), InvalidValue, "takes auto, cpu or cuda, not 'gpu'"),
+    ],
+)
+def test_what_cannot_be_trained(
+    call: Callable[[], object], error: type[SkillkitError], sentence: str
+) -> None:
+    with pytest.raises(error, match=sentence) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_of_another_algorithm_are_left_out() -> None:
+    """So a recipe can say what suits each of several algorithms."""
+    assert configure("sac", {"sac.alpha": 0.3})["sac"].alpha == 0.3
+    with pytest.raises(UnknownName):
+        configure("sac", {"distill.updates": 3})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(InvalidValue, match="no CUDA device was found; use --device cpu"):
+        quick(device="cuda")
+
+
+@pytest.mark.gpu
+def test_a_gpu_learns_and_the_skill_plays_anywhere(tmp_path: Path, registry_folder: Path) -> None:
+    checkpoints = interrupted(tmp_path / "run", 2_000, settings=LONGER, device="cuda")
+    skill = quick(resume=checkpoints.latest, settings=LONGER, device="cuda")
+    assert skill.metrics["steps"] == 3_200
+    action = skill.save().controller()(np.zeros(4))
+    obs = torch.zeros(1, 4)
+    np.testing.assert_allclose(action, skill.policy.mode(obs)[0].detach().numpy(), atol=1e-5)
