@@ -28,22 +28,17 @@ class Exploration:
         share: of the steps taken with uniform actions instead, in [0, 1), in stretches. They show
             the critics what lies beside the policy's own path, which composition needs.
         length: of such a stretch, on average [steps].
-        starts: share of the training episodes that begin anywhere in the domain's workspace
-            instead of where the task begins, in [0, 1]: exploring starts. Evaluation never does.
         added_std: of noise added to the pre-tanh action, for a policy that has none of its own.
     """
 
     correlation: float = 0.0
     share: float = 0.0
     length: float = 50.0
-    starts: float = 0.0
     added_std: float = 0.0
 
     def __post_init__(self) -> None:
         if not (0 <= self.correlation < 1 and 0 <= self.share < 1):
             raise InvalidValue("explore.correlation and explore.share must lie in [0, 1)")
-        if not 0 <= self.starts <= 1:
-            raise InvalidValue(f"explore.starts must lie in [0, 1], got {self.starts}")
         if self.length < 1 or self.added_std < 0:
             raise InvalidValue(
                 "explore.length must be at least 1, and explore.added_std at least 0"

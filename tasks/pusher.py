@@ -66,15 +66,6 @@ class Pusher(MujocoDomain):
             if np.linalg.norm(puck - (1.0, -1.0)) >= 0.45:
                 return np.concatenate((arm, puck, goal_mark)), np.zeros(7)
 
-    def anywhere(self, rng: np.random.Generator) -> tuple[Array, Array]:
-        """The puck anywhere in the lower half of the arm's reach, clear of the arm."""
-        (qpos, qvel), reach = self.start(rng), 1.5  # m
-        while True:
-            puck = rng.uniform((-reach, -reach), (reach, -0.45))
-            if np.linalg.norm(puck) < reach:
-                qpos[3:5] = puck
-                return qpos, qvel
-
     def decorate(self, data: MjData, task: Task) -> None:
         """Put the goal mark at the goal; on a goal line, at the point nearest to the puck."""
         zero = data.model.body("goal").pos

@@ -288,9 +288,10 @@ def test_one_sentence_and_nothing_lost(
 ) -> None:
     command, *pieces = row
     before = snapshot(shelf)
-    sentence = skillkit(*shlex.split(command.format(**desk))).sentence
+    answer = skillkit(*shlex.split(command.format(**desk)))
     for piece in pieces:
-        assert piece in sentence
+        assert piece in answer.sentence
+    assert len(answer.err.splitlines()) == 1  # found out before the work, not after it
     assert snapshot(shelf) == before
     assert not list((shelf / ".runs").glob("*/*"))  # nor does a run remain that never began
 

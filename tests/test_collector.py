@@ -100,6 +100,17 @@ def test_episodes_are_stored_apart() -> None:
     assert [one for one, over in ended.items() if over] == [(0, 0, 0), (2, 0, 0), (0, 1, 0)]
 
 
+def test_every_episode_has_a_number_of_its_own() -> None:
+    """Those that begin at the same moment too: after 12 steps three do."""
+    collector = started(envs=4)
+    play(collector, standard(), 40)
+    state = collector.replay.state()
+    pairs = set(
+        zip(state["episode"].tolist(), [w[:2] for w in who(state["rows"][:, :3])], strict=True)
+    )
+    assert len(pairs) == len({number for number, _ in pairs}) == len({one for _, one in pairs})
+
+
 def test_counts_and_returns() -> None:
     collector = started(envs=3)
     u = play(collector, standard(), 8)
@@ -266,8 +277,6 @@ def test_policy_noise_and_stretches_are_independent() -> None:
         ({"correlation": -0.1}, ["correlation"]),
         ({"share": 1.0}, ["share"]),
         ({"share": -0.1}, ["share"]),
-        ({"starts": -0.1}, ["starts"]),
-        ({"starts": 1.1}, ["starts"]),
         ({"length": 0.5}, ["length"]),
         ({"added_std": -1.0}, ["added_std"]),
         ({"share": 0.9, "length": 5.0}, ["length", "share"]),

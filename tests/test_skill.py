@@ -198,10 +198,20 @@ def test_what_cannot_be_found(
 # --------------------------------------------------------- a stranger's skill, consistent in itself
 
 
+USES: tuple[Callable[[Skill], object], ...] = (
+    lambda skill: skill.policy,
+    lambda skill: skill.q,
+    lambda skill: skill.replay,
+    lambda skill: skill.curve,
+    lambda skill: skill.card,
+    lambda skill: skill.controller()(np.zeros(4)),
+)
+
+
 def everything(skill: Skill) -> None:
     """Whatever a person can do with a skill that was opened."""
-    skill.controller()(np.zeros(4))
-    _ = skill.policy, skill.q, skill.replay, skill.curve, skill.card, skill.figure
+    for use in USES:
+        use(skill)
 
 
 def manifest(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
@@ -302,7 +312,12 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
     "probe key missing": tensors("probe", lambda t: t.pop("mode")),
     "probe q missing": tensors("probe", lambda t: t.pop("q")),
     "probe shape": tensors("probe", lambda t: t.update(observation=t["observation"][:, :3])),
-    "probe broadcast": tensors("probe", lambda t: t.update(q=t["q"][:1])),
+    "probe broadcast": tensors(
+        "probe",
+        lambda t: t.update(
+            {k: v[:1] if k == "sample" else np.repeat(v[:1], 16, 0) for k, v in t.items()}
+        ),
+    ),
     "probe whole numbers": tensors("probe", lambda t: t.update(noise=t["noise"].astype(np.int64))),
     "replay NaN": replay(lambda t: t["rewards"].__setitem__(0, NAN)),
     "replay key missing": replay(lambda t: t.pop("pre_tanh")),
@@ -349,6 +364,30 @@ def test_so_is_a_foreign_composition(mine: Path, case: Callable[[Path], None]) -
     with pytest.raises(CorruptSkill) as caught:
         everything(load("point_x+point_y"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["policy", "q"])
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda t: t.update({W: t[W].astype(np.float64)}), r"is float64 .*describes float32 \("),
+        (lambda t: t.update({W: t[W][1:]}), r"is float32 .*, skill.json describes float32 \("),
+        (lambda t: t.pop(W), "is absent, skill.json describes float32"),
+        (lambda t: t.update(extra=t[W]), "extra is float32 .*describes no such tensor"),
+        (lambda t: t[W].fill(NAN), "has NaN or infinite weights"),
+    ],
+)
+def test_torch_gets_only_what_skill_json_describes(
+    mine: Path, part: str, change: Callable[[dict[str, Any]], object], complaint: str
+) -> None:
+    folder = mine / "point_x" / "v1"
+    tensors(part, change)(folder)
+    write_checksums(folder)
+    skill = load("point_x")
+    with pytest.raises(
+        CorruptSkill, match=f"{part}.safetensors does not fit its skill: .*{complaint}"
+    ):
+        _ = skill.policy if part == "policy" else skill.q
 
 
 def test_nothing_in_a_skill_is_executed(mine: Path) -> None:

@@ -9,8 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from skillkit.errors import InvalidValue
 from skillkit.types import Array, Spec
 
@@ -47,14 +45,6 @@ class Domain(ABC):
         self, task: Task, num_envs: int, seed: int, threads: int
     ) -> VectorEnv[Any, Any, Any]:
         """`num_envs` simulations of `task`, stepped together."""
-
-    def anywhere(self, rng: np.random.Generator) -> Any:
-        """An initial state from the whole workspace, for exploring starts (`explore.starts`).
-
-        Raises:
-            InvalidValue: this domain does not say what its workspace is.
-        """
-        raise InvalidValue(f"domain {self.name} has no exploring starts; set explore.starts=0")
 
     def draw(self, env: VectorEnv[Any, Any, Any]) -> Array:
         """Picture of the first sub-environment. -> (height, width, 3) uint8

@@ -11,7 +11,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -129,26 +129,6 @@ class Task:
             raise InvalidValue(f"{whose}: horizon must be at least 1 step, got {self.horizon!r}")
         if self.recipe is None:
             object.__setattr__(self, "recipe", self.on.recipe)
-
-    def with_exploring_starts(self, share: float) -> Task:
-        """The same task, for training: this share of the episodes begins `anywhere` in the domain.
-
-        Raises:
-            InvalidValue: the domain does not say what its workspace is.
-        """
-        if share == 0:
-            return self
-        usual: Callable[[np.random.Generator], Any] | None = self.start or getattr(
-            self.on, "start", None
-        )
-        self.on.anywhere(np.random.default_rng(0))
-        if usual is None:
-            raise InvalidValue(f"task {self.name} has no exploring starts; set explore.starts=0")
-
-        def start(rng: np.random.Generator) -> Any:
-            return self.on.anywhere(rng) if rng.random() < share else usual(rng)
-
-        return replace(self, start=start)
 
     @property
     def domain(self) -> str:

@@ -49,8 +49,7 @@ class Run:
             capacity, spec.observation_dim, spec.action_dim, config.gamma, device
         )
         self.sampler = torch.Generator(device).manual_seed(streams[1])
-        training = task.with_exploring_starts(configs["explore"].starts)
-        self.env = make(training, loop.environments, seed=streams[2])
+        self.env = make(task, loop.environments, seed=streams[2])
         generator = torch.Generator().manual_seed(streams[3])
         self.collector = Collector(self.env, spec, self.replay, generator, configs["explore"])
         self.owed = 0.0  # updates not yet made for the steps taken

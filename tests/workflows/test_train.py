@@ -15,6 +15,7 @@ from skillkit.envs import Task, Term, task
 from skillkit.errors import InvalidValue, NonFinite, SkillkitError, UnknownName
 from skillkit.skill import Skill, arrays
 from skillkit.workflows.checkpoints import Checkpoints
+from skillkit.workflows.common import check_finite
 from skillkit.workflows.train import configure, skill_name, train
 from tests.point_skills import SHORT
 
@@ -229,6 +230,14 @@ def poisoned(after: int) -> Task:
         return now["x"] if calls[0] <= after else now["x"] * np.nan
 
     return replace(task("point_x"), terms=(Term("reward", reward),))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_is_named(value: float) -> None:
+    fine = {"actor_loss": torch.tensor(1.0)}
+    check_finite(fine, 7)
+    with pytest.raises(NonFinite, match=f"critic_loss became {value} before step 7; resume from"):
+        check_finite({**fine, "critic_loss": torch.tensor(value)}, 7)
 
 
 def test_a_nan_reward_stops_the_training_and_the_last_checkpoint_stays(tmp_path: Path) -> None:
