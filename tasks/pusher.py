@@ -43,12 +43,16 @@ class Pusher(MujocoDomain):
     recipe = (
         "sac",
         {
-            "sac.alpha": 0.2,
+            "sac.alpha": 0.1,
             "sac.learning_rate": 1e-3,
+            "sac.final_rate": 0.0,
             "sac.hidden": (128, 128),
-            "train.steps": 200_000,
-            "train.environments": 8,
-            "train.update_every": 2,
+            "explore.correlation": 0.95,
+            "explore.share": 0.2,
+            "explore.length": 150,
+            "train.steps": 160_000,
+            "train.warmup": 20_000,
+            "train.replay_stored": 24_000,
         },
     )
 

@@ -295,9 +295,11 @@ def test_list_shows_damage_and_goes_on(mine: Path) -> None:
     assert "damaged: " in text and "point_y" in text
 
 
-def test_an_empty_registry_says_how_to_fill_it(registry_folder: Path) -> None:
-    if not Registry().list():  # no skills are shipped yet
-        assert good("list") == "there are no skills yet; skillkit train TASK makes one\n"
+def test_an_empty_registry_says_how_to_fill_it(
+    registry_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skillkit.registry.shipped_folder", lambda: registry_folder / "nothing")
+    assert good("list") == "there are no skills yet; skillkit train TASK makes one\n"
 
 
 def test_the_search_path(mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

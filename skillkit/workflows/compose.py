@@ -33,7 +33,7 @@ from skillkit.workflows.common import (
     summary,
     threads,
 )
-from skillkit.workflows.settings import check_seed, plain, resolve
+from skillkit.workflows.settings import check_seed, plain, resolve, spawn
 
 
 @dataclass(frozen=True)
@@ -171,8 +171,9 @@ def _add(
 
 def _distill(sum_: _Sum, config: DistillConfig, seed: int, notify: OnEvent) -> Distill:
     """The policy of Q_S, from the stored observations alone."""
-    learner = Distill(sum_.task.spec, sum_.q, config, seed)
-    sampler = torch.Generator().manual_seed(seed)
+    initial, batches, _ = spawn(seed, 3)
+    learner = Distill(sum_.task.spec, sum_.q, config, initial)
+    sampler = torch.Generator().manual_seed(batches)
     for update in range(1, config.updates + 1):
         learner.anneal((update - 1) / config.updates)
         metrics = learner.update(sum_.replay.sample(config.batch_size, sampler))
@@ -188,7 +189,8 @@ PROGRESS_EVERY = 200  # updates between progress events
 
 def _cost(sum_: _Sum, states: int, seed: int) -> dict[str, float]:
     """The disagreement on states of the union."""
-    generator = torch.Generator().manual_seed(seed)
+    *_, candidates = spawn(seed, 3)
+    generator = torch.Generator().manual_seed(candidates)
     obs = sum_.replay.sample(states, generator).obs
     return estimated_cost(sum_.q, [part.policy for part in sum_.parts], obs, generator)
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -18,7 +17,7 @@ from skillkit.collector import Collector
 from skillkit.envs import Task, make
 from skillkit.errors import NonFinite, RunConflict
 from skillkit.replay import ReplayBuffer
-from skillkit.workflows.settings import plain
+from skillkit.workflows.settings import plain, spawn
 
 MALFORMED = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # a file not ours
 
@@ -40,7 +39,7 @@ class Run:
             for key, value in plain(config).items()
             if key != "learning_rate"  # the one thing to change when a loss diverged
         }
-        streams = [int(s.generate_state(1)[0]) for s in np.random.SeedSequence(seed).spawn(4)]
+        streams = spawn(seed, 4)
         spec = task.spec
         learner, _ = ALGORITHMS[algorithm]
         self.learner = learner(spec, config, streams[0], device)

@@ -9,6 +9,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from skillkit.errors import InvalidValue, UnknownName
 
 LARGEST = 10**12  # of a whole number: more is a slip of the finger, and overflows elsewhere
@@ -96,3 +98,9 @@ def plain(config: Any) -> dict[str, Any]:
         key: list(value) if isinstance(value, tuple) else value
         for key, value in dataclasses.asdict(config).items()
     }
+
+
+def spawn(seed: int, count: int) -> list[int]:
+    """Seeds of independent random streams, all from the one seed of a workflow."""
+    children = np.random.SeedSequence(seed).spawn(count)
+    return [int(child.generate_state(1)[0]) for child in children]

@@ -1,0 +1,292 @@
+"""compose: what the sum of skills is, what its policy does, and which skills have none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from skillkit.algorithms import Distill
+from skillkit.envs import make, task
+from skillkit.errors import IncompatibleSkills, InteractionForbidden, InvalidValue, UnknownName
+from skillkit.functional.losses import actor_loss
+from skillkit.policies import Policy
+from skillkit.skill import Skill, arrays, load
+from skillkit.workflows.compose import compose
+from skillkit.workflows.train import train
+from tests.point_skills import BRIEF, SHORT, trained
+
+SETTINGS = {**BRIEF, "distill.hidden": (16,), "distill.batch_size": 32}
+
+
+def quick(*skills: Skill | str, **changes: Any) -> Skill:
+    """A composition of a third of a second."""
+    settings = SETTINGS | changes.pop("settings", {})
+    return compose(skills, settings=settings, **changes)
+
+
+@pytest.fixture(scope="module")
+def x() -> Skill:
+    return load("point_x", trained())
+
+
+@pytest.fixture(scope="module")
+def y() -> Skill:
+    return load("point_y", trained())
+
+
+@pytest.fixture(scope="module")
+def both(x: Skill, y: Skill) -> Skill:
+    return quick(x, y)
+
+
+@pytest.fixture(scope="module")
+def roam() -> Skill:
+    return train("point_roam", settings=SHORT | {"sac.hidden": (16,)})
+
+
+def points() -> tuple[torch.Tensor, torch.Tensor]:
+    """Observations and unit actions to compare Q-functions at."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(50, 4, generator=generator), 2 * torch.rand(50, 2, generator=generator) - 1
+
+
+# --------------------------------------------------------------------------------- what it is
+
+
+def test_the_skill_says_what_it_was_made_of(x: Skill, y: Skill, both: Skill) -> None:
+    found = both.manifest
+    assert (both.name, both.task, found.kind) == ("point_x+point_y", "point_x+point_y", "composed")
+    assert both.entry is None
+    assert x.entry is not None and y.entry is not None
+    assert found.parents == [
+        {"name": "point_x", "version": 1, "content_id": x.entry.content_id},
+        {"name": "point_y", "version": 1, "content_id": y.entry.content_id},
+    ]
+    assert found.weights == [0.5, 0.5] and found.metrics["exponents"] == [0.5, 0.5]
+    assert found.metrics["covered"] is True
+    assert set(found.metrics["parents"]) == {"point_x", "point_y"}
+    assert found.metrics["evaluation"]["episodes"] == 3
+    assert "skillkit compose point_x point_y --seed 0" in both.card
+    assert both.figure.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("weights", [None, (0.7, 0.3), (2.0, 1.0), (0.0, 1.0)])
+def test_its_q_function_is_the_weighted_sum(
+    x: Skill, y: Skill, weights: tuple[float, float] | None
+) -> None:
+    found = quick(x, y, weights=weights)
+    w = weights or (0.5, 0.5)
+    obs, action = points()
+    with torch.no_grad():
+        expected = w[0] * x.q(obs, action) + w[1] * y.q(obs, action)
+        torch.testing.assert_close(found.q(obs, action), expected)
+    assert found.alpha == pytest.approx(w[0] * x.alpha + w[1] * y.alpha)
+    assert found.gamma == x.gamma
+    assert found.manifest.weights == list(w)
+    assert sum(found.metrics["exponents"]) == pytest.approx(1)
+
+
+def test_another_temperature_changes_the_exponents_and_the_policy(
+    x: Skill, y: Skill, both: Skill
+) -> None:
+    cold = quick(x, y, temperature=0.02)
+    assert cold.alpha == 0.02 and cold.q.alpha == 0.02
+    assert cold.metrics["exponents"] == pytest.approx([0.5 * 0.1 / 0.02] * 2)
+    assert cold.metrics["covered"] is False
+    obs, action = points()
+    torch.testing.assert_close(cold.q(obs, action), both.q(obs, action))
+    assert not np.array_equal(*(arrays(s.policy)["net.layers.0.weight"] for s in (cold, both)))
+
+
+def distillation_loss(policy: Policy, target: Skill) -> float:
+    """E_s [alpha KL(pi || exp(Q_S/alpha)/Z)] up to a constant, on the stored states."""
+    obs = target.replay.all().obs
+    noise = torch.randn(len(obs), 2, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        action, log_prob = policy.act_and_log_prob(obs, noise)
+        return float(actor_loss(log_prob, target.q(obs, action), target.alpha))
+
+
+def test_its_policy_is_the_best_of_all_for_the_sum(x: Skill, y: Skill) -> None:
+    """On a sharp target, which shows after few updates what flat Q-functions would hide."""
+
+    def composed(updates: int) -> Skill:
+        sizes = {"distill.updates": updates, "distill.hidden": (32, 32)}
+        return quick(x, y, weights=(10, 10), temperature=0.05, settings=sizes, seed=0)
+
+    found = composed(400)
+    best, *others = (distillation_loss(s.policy, found) for s in (found, x, y, composed(1)))
+    print(best, others)
+    assert best < min(others) - 0.1
+
+
+def test_its_replay_is_the_union(x: Skill, y: Skill, both: Skill) -> None:
+    assert len(both.replay) == len(x.replay) + len(y.replay) == 3_200
+    rewards = torch.cat([x.replay.all().reward, y.replay.all().reward])
+    torch.testing.assert_close(
+        both.replay.all().reward.sort().values, rewards.sort().values, rtol=0, atol=0
+    )
+    capped = quick(x, y, settings={"compose.replay_stored": 500})
+    assert len(capped.replay) == capped.manifest.replay["transitions"] <= 500
+
+
+def test_it_takes_no_step(x: Skill, y: Skill, both: Skill, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert both.metrics["interactions"] == 0
+    env = make(task("point_x"), 1, seed=0)
+    env.reset()
+    monkeypatch.setattr(Distill, "update", lambda self, batch: env.step(np.zeros((1, 2))))
+    with pytest.raises(InteractionForbidden):
+        quick(x, y)
+
+
+def test_progress_is_reported(x: Skill, y: Skill) -> None:
+    events: list[Mapping[str, Any]] = []
+    quick(x, y, on_event=events.append)
+    progress = [event for event in events if event["kind"] == "progress"]
+    assert (progress[-1]["step"], progress[-1]["steps"]) == (40, 40)
+    played = [event["skill"] for event in events if event["kind"] == "evaluation"]
+    assert played == ["point_x", "point_y", "point_x+point_y"]
+
+
+# ---------------------------------------------------------------------------------- one seed
+
+
+def test_the_seed_decides_everything(x: Skill, y: Skill, both: Skill) -> None:
+    torch.manual_seed(5)
+    again, other = quick(x, y), quick(x, y, seed=1)
+    mine, same, others = (arrays(skill.policy) for skill in (both, again, other))
+    assert all(np.array_equal(mine[key], same[key]) for key in mine)
+    assert any(not np.array_equal(mine[key], others[key]) for key in mine)
+    assert again.metrics == both.metrics
+
+
+def test_its_parents_stay_as_they_were(x: Skill, y: Skill) -> None:
+    before = {key: value.copy() for key, value in (arrays(x.policy) | arrays(x.q)).items()}
+    quick(x, y)
+    after = arrays(x.policy) | arrays(x.q)
+    assert all(np.array_equal(before[key], after[key]) for key in before)
+
+
+# -------------------------------------------------------------------------- skills of skills
+
+
+def test_a_composition_composes_again(both: Skill, roam: Skill) -> None:
+    found = quick(both, roam, weights=(0.8, 0.2))
+    assert found.task == "0.4*point_x+0.4*point_y+0.2*point_roam"
+    assert found.name == "0.4point_x+0.4point_y+0.2point_roam"
+    assert [parent["name"] for parent in found.manifest.parents] == [both.name, "point_roam"]
+    obs, action = points()
+    expected = 0.8 * both.q(obs, action) + 0.2 * roam.q(obs, action)
+    torch.testing.assert_close(found.q(obs, action), expected.detach())
+    assert found.alpha == pytest.approx(0.8 * both.alpha + 0.2 * roam.alpha)
+
+
+def test_three_at_once(x: Skill, y: Skill, roam: Skill) -> None:
+    found = quick(x, y, roam)
+    assert found.name == found.task == "point_x+point_y+point_roam"
+    assert found.manifest.weights == [1 / 3] * 3
+    assert len(found.replay) == sum(len(skill.replay) for skill in (x, y, roam))
+
+
+def test_an_unsaved_parent_is_recorded_without_version(x: Skill, roam: Skill) -> None:
+    parents = quick(x, roam).manifest.parents
+    assert parents[1] == {"name": "point_roam", "version": None, "content_id": None}
+
+
+def test_names_of_stored_skills_will_do(monkeypatch: pytest.MonkeyPatch, both: Skill) -> None:
+    monkeypatch.setenv("SKILLKIT_REGISTRY", str(trained()))
+    found = quick("point_x", "point_y@1", name="corner")
+    assert found.name == "corner" and found.manifest.parents == both.manifest.parents
+
+
+# ------------------------------------------------------------------------------- bad input
+
+
+@pytest.fixture(scope="module")
+def patient() -> Skill:
+    """A skill with another discount."""
+    return train("point_y", settings=SHORT | {"sac.hidden": (16,), "sac.gamma": 0.9})
+
+
+@pytest.fixture(scope="module")
+def pendulum() -> Skill:
+    sizes = {"sac.hidden": (8,), "train.steps": 40, "train.warmup": 40, "train.final_episodes": 2}
+    return train("gym:Pendulum-v1", settings=sizes)
+
+
+@pytest.fixture(scope="module")
+def greedy() -> Skill:
+    """A skill without temperature."""
+    recipe = {"sac.hidden": (16,), "sac.policy": "deterministic", "sac.alpha": 0.0}
+    return train("point_y", settings=SHORT | recipe)
+
+
+def test_another_gamma_is_refused(x: Skill, patient: Skill) -> None:
+    with pytest.raises(
+        IncompatibleSkills, match="gamma differs, 0.99 against 0.9; train them with"
+    ):
+        quick(x, patient)
+
+
+def test_another_domain_is_refused(x: Skill, pendulum: Skill) -> None:
+    with pytest.raises(IncompatibleSkills, match="domain differs.*choose skills of one domain"):
+        quick(x, pendulum)
+
+
+def test_a_skill_without_temperature_is_refused(x: Skill, greedy: Skill) -> None:
+    with pytest.raises(InvalidValue, match="a temperature must be positive.*train them with alpha"):
+        quick(x, greedy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"weights": (1.0,)}, "2 skills need 2 weights"),
+        ({"weights": (1.0, 1.0, 1.0)}, "2 skills need 2 weights"),
+        ({"weights": (-0.5, 1.5)}, "must not be negative"),
+        ({"weights": (0.0, 0.0)}, "at least one weight must be above zero"),
+        ({"weights": (float("nan"), 1.0)}, "weights must be finite"),
+        ({"weights": (float("inf"), 1.0)}, "weights must be finite"),
+        ({"weights": ("a", "b")}, "weights must be numbers"),
+        ({"weights": "0.5,0.5"}, "weights must be numbers"),
+        ({"temperature": 0.0}, "a temperature must be positive"),
+        ({"temperature": -1.0}, "a temperature must be positive"),
+        ({"temperature": float("nan")}, "a temperature must be positive"),
+        ({"seed": -1}, "a seed is a whole number"),
+        ({"name": "../corner"}, "is not a skill name"),
+        ({"name": ""}, "is not a skill name"),
+        ({"name": "point_x"}, "point_x is one of the skills composed; name the result"),
+        ({"settings": {"distill.updates": 0}}, "every distill size must be positive"),
+        ({"settings": {"compose.final_episodes": 1}}, "must be at least 2"),
+    ],
+)
+def test_what_cannot_be_composed(
+    x: Skill, y: Skill, changes: dict[str, Any], sentence: str
+) -> None:
+    def no_work(event: Mapping[str, Any]) -> None:
+        raise AssertionError("it was found out after the work")
+
+    with pytest.raises(InvalidValue, match=sentence):
+        quick(x, y, on_event=no_work, **changes)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda x: quick(x), "at least two skills; name another"),
+        (lambda x: quick(), "at least two skills; name another"),
+        (lambda x: quick(x, x), "point_x is one of the skills composed"),
+    ],
+)
+def test_it_takes_two(x: Skill, call: Callable[[Skill], object], sentence: str) -> None:
+    with pytest.raises(InvalidValue, match=sentence):
+        call(x)
+
+
+def test_an_unknown_setting_is_answered_with_known_ones(x: Skill, y: Skill) -> None:
+    with pytest.raises(UnknownName, match=r"'distil.updates'; did you mean distill.updates"):
+        quick(x, y, settings={"distil.updates": 1})
