@@ -113,15 +113,16 @@ def train(
             wanted,
             settings=assignments(pairs),
             algorithm=algorithm,
+            name=name,
             seed=seed,
             device=device,
             on_event=progress,
             checkpoint=checkpoints,
             resume=checkpoints.latest if resume else None,
         )
-        saved = skill.save(name, where)
+        saved = skill.save(registry=where)
         checkpoints.clear()
-    _announce(saved)
+    console.announce(saved)
 
 
 @main.command()
@@ -162,9 +163,9 @@ def compose(
             seed=seed,
             on_event=progress,
         )
-        saved = skill.save(name, where)
-    _report_composition(saved, where)
-    _announce(saved)
+        saved = skill.save(registry=where)
+    console.composition(saved, where)
+    console.announce(saved)
 
 
 # ------------------------------------------------------------------------------ looking at them
@@ -204,7 +205,7 @@ def list_(registry: str | None) -> None:
             table.add_row(entry.name, str(entry.version), "damaged: " + str(error))
             continue
         scores = found.metrics.get("evaluation", {})
-        row = (_mean(scores, "return", ".1f"), _mean(scores, "final_distance", ".2f"))
+        row = (console.mean(scores, "return", ".1f"), console.mean(scores, "final_distance", ".2f"))
         made = f"{found.kind}, {found.algorithm}"
         expression = str(found.task["expression"])
         numbers = (f"{found.alpha:g}", *row, entry.origin)
@@ -238,7 +239,7 @@ def show(skill: str, registry: str | None) -> None:
         "origin": f"{entry.origin}, {entry.folder}",
         "aliases": ", ".join(w for w, v in where.aliases(entry.name).items() if v == entry.version),
     }
-    for key, value in (rows | _flat(found.metrics) | _flat(found.timing)).items():
+    for key, value in (rows | console.rows(found.metrics) | console.rows(found.timing)).items():
         if value != "":
             table.add_row(key, str(value))
     console.show(table)
@@ -413,42 +414,6 @@ def _evaluate(skill: Skill, task: str | None, episodes: int, sample: bool, seed:
         return play(act.batch, wanted, episodes, seed, noise_dim=noise, progress=show)
 
 
-def _report_composition(skill: Skill, where: Registry) -> None:
-    """The table of `compose`: every skill in the composed task, and what the sum costs."""
-    from skillkit.envs import task
-
-    scores = dict(skill.metrics["parents"])
-    scores[skill.name] = skill.metrics["evaluation"]
-    direct = f"{task(skill.task).label}.direct"
-    with suppress(SkillkitError):  # nobody trained it
-        found = where.find(direct).manifest
-        if found.task["expression"] == skill.task:
-            scores[direct] = found.metrics.get("evaluation")
-    table = console.table("skill", "distance", "return", title=f"in {skill.task}")
-    for name, row in scores.items():
-        table.add_row(name, _mean(row, "final_distance", ".3f"), _mean(row, "return", ".1f"))
-    console.show(table)
-    m, timing = skill.metrics, skill.manifest.timing
-    click.echo(
-        f"{timing['updates']:,} updates in {timing['seconds']:.1f} s, "
-        f"{m['interactions']} environment steps\n"
-        f"disagreement of the skills: {m['disagreement_mean']:.2f} on average, "
-        f"{m['disagreement_q95']:.2f} at the 95 % quantile; "
-        f"estimated gap to the optimum {m['gap_q95']:.1f} r\n"
-        f"candidates that count: {m['effective_sample_size']:.0f} of {m['candidates']:.0f}"
-    )
-    if not m["covered"]:
-        click.echo("at this temperature the sum is not an upper bound of the optimal Q-function")
-
-
-def _announce(skill: Skill) -> None:
-    rows = skill.metrics["evaluation"]
-    shown = [_mean(rows, "return", ".1f"), _mean(rows, "final_distance", ".3f")]
-    numbers = [f"{k} {v}" for k, v in zip(("return", "distance"), shown, strict=True) if v != "-"]
-    click.echo(f"saved {skill.reference}: {', '.join(numbers)}")
-    click.echo(f"card and figure: {skill.folder}")
-
-
 def _numbers(option: str, text: str | None) -> list[float] | None:
     if text is None:
         return None
@@ -460,28 +425,3 @@ def _numbers(option: str, text: str | None) -> list[float] | None:
 
 def _file_name(skills: tuple[str, ...]) -> str:
     return "_".join(name.replace("/", "--") for name in skills)
-
-
-def _mean(scores: Any, metric: str, form: str) -> str:
-    try:
-        return format(scores[metric]["mean"], form)
-    except (KeyError, TypeError, ValueError):  # not measured; a stranger's may be anything
-        return "-"
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, object]:
-    """Nested metrics as rows; an evaluation's metric as 'mean ± std'."""
-    rows: dict[str, object] = {}
-    for key, value in values.items():
-        label = f"{prefix}{key.replace('_', ' ')}"
-        if isinstance(value, dict) and value.keys() >= {"mean", "std"}:
-            rows[label] = f"{_short(value['mean'])} ± {_short(value['std'])}"
-        elif isinstance(value, dict):
-            rows |= _flat(value, f"{label}, ")
-        else:
-            rows[label] = _short(value)
-    return rows
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -9,8 +9,8 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich import box
@@ -20,6 +20,10 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from skillkit.errors import SkillkitError, UnknownName
+
+if TYPE_CHECKING:
+    from skillkit.registry import Registry
+    from skillkit.skill import Skill
 
 PIPE_WIDTH = 160  # columns where the output is no terminal
 
@@ -181,3 +185,66 @@ def show(table: Table) -> None:
     if not console.is_terminal:
         console = Console(markup=False, emoji=False, highlight=False, width=PIPE_WIDTH)
     console.print(table)
+
+
+def composition(skill: Skill, where: Registry) -> None:
+    """The table of `compose`: every skill in the composed task, and what the sum costs."""
+    from skillkit.envs import task as find_task
+
+    scores = dict(skill.metrics["parents"])
+    scores[skill.name] = skill.metrics["evaluation"]
+    direct = f"{find_task(skill.task).label}.direct"
+    with suppress(SkillkitError):  # nobody trained it
+        found = where.find(direct).manifest
+        if found.task["expression"] == skill.task:
+            scores[direct] = found.metrics.get("evaluation")
+    made = table("skill", "distance", "return", title=f"in {skill.task}")
+    for name, row in scores.items():
+        made.add_row(name, mean(row, "final_distance", ".3f"), mean(row, "return", ".1f"))
+    show(made)
+    m, timing = skill.metrics, skill.manifest.timing
+    click.echo(
+        f"{timing['updates']:,} updates in {timing['seconds']:.1f} s, "
+        f"{m['interactions']} environment steps\n"
+        f"disagreement of the skills: {m['disagreement_mean']:.2f} on average, "
+        f"{m['disagreement_q95']:.2f} at the 95 % quantile; "
+        f"estimated gap to the optimum {m['gap_q95']:.1f} r\n"
+        f"candidates that count: {m['effective_sample_size']:.0f} of {m['candidates']:.0f}"
+    )
+    if not m["covered"]:
+        click.echo("at this temperature the sum is not an upper bound of the optimal Q-function")
+
+
+def announce(skill: Skill) -> None:
+    """Where a new skill is, and how good."""
+    scores = skill.metrics["evaluation"]
+    shown = [mean(scores, "return", ".1f"), mean(scores, "final_distance", ".3f")]
+    numbers = [f"{k} {v}" for k, v in zip(("return", "distance"), shown, strict=True) if v != "-"]
+    click.echo(f"saved {skill.reference}: {', '.join(numbers)}")
+    click.echo(f"card and figure: {skill.folder}")
+
+
+def mean(scores: Any, metric: str, form: str) -> str:
+    """The mean of a metric as a table shows it."""
+    try:
+        return format(scores[metric]["mean"], form)
+    except (KeyError, TypeError, ValueError):  # not measured; a stranger's may be anything
+        return "-"
+
+
+def rows(values: Any, prefix: str = "") -> dict[str, object]:
+    """Nested metrics as rows; an evaluation's metric as 'mean ± std'."""
+    found: dict[str, object] = {}
+    for key, value in values.items():
+        label = f"{prefix}{key.replace('_', ' ')}"
+        if isinstance(value, dict) and value.keys() >= {"mean", "std"}:
+            found[label] = f"{_short(value['mean'])} ± {_short(value['std'])}"
+        elif isinstance(value, dict):
+            found |= rows(value, f"{label}, ")
+        else:
+            found[label] = _short(value)
+    return found
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -78,7 +78,10 @@ class Learner(ABC):
                 optimizer.load_state_dict({"state": slots, "param_groups": groups})
         except (KeyError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise InvalidValue(f"this checkpoint is of another learner: {reason}") from error
+            raise InvalidValue(
+                f"this checkpoint is of another learner ({reason}); resume with the settings it "
+                "was made with"
+            ) from error
 
 
 @contextmanager

@@ -129,6 +129,11 @@ class Task:
             raise InvalidValue(f"{whose}: horizon must be at least 1 step, got {self.horizon!r}")
         if self.recipe is None:
             object.__setattr__(self, "recipe", self.on.recipe)
+        elif not _is_recipe(self.recipe):
+            raise InvalidValue(
+                f'{whose}: a recipe is (algorithm, settings), as ("sac", {{"sac.alpha": 0.1}}), '
+                f"not {self.recipe!r}"
+            )
 
     @property
     def domain(self) -> str:
@@ -249,3 +254,8 @@ class Task:
         for _, part in self.parts:
             found |= part._sources()
         return found
+
+
+def _is_recipe(value: object) -> bool:
+    pair = isinstance(value, tuple) and len(value) == 2
+    return pair and isinstance(value[0], str) and isinstance(value[1], Mapping)  # type: ignore[index]

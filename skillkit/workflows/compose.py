@@ -98,7 +98,7 @@ def compose(
         timing = {"seconds": time.monotonic() - started, "updates": learner.updates}
         cost = _cost(sum_, config.estimate_states, seed)
     scores = _scores(sum_, name, learner.policy, config.final_episodes, notify)
-    options = [parent.name for parent in sum_.parts]
+    options = sum_.labels
     if weights is not None:
         options.append("--weights " + ",".join(f"{weight:g}" for weight in weights))
     if temperature is not None:
@@ -106,7 +106,7 @@ def compose(
     command = command_line("compose", *options, seed=seed, settings=settings or {})
     metrics = {
         "evaluation": summary(scores[name]),
-        "parents": {one.name: summary(scores[one.name]) for one in sum_.parts},
+        "parents": {label: summary(scores[label]) for label in sum_.labels},
         "exponents": list(sum_.exponents),
         "covered": rules.covered(sum_.exponents),
         "interactions": interaction.steps,
@@ -151,6 +151,12 @@ class _Sum:
     q: WeightedSum
     replay: ReplayBuffer  # the union
     task: Task
+
+    @property
+    def labels(self) -> list[str]:
+        """What tells the parts apart: their names, with the version where a name comes twice."""
+        names = [part.name for part in self.parts]
+        return [p.reference if names.count(p.name) > 1 else p.name for p in self.parts]
 
 
 def _add(
@@ -199,9 +205,9 @@ def _scores(
     sum_: _Sum, name: str, policy: Policy, episodes: int, notify: OnEvent
 ) -> dict[str, Evaluation]:
     """The skills and what was composed of them, all in the composed task."""
-    policies = {part.name: part.policy for part in sum_.parts} | {name: policy}
+    policies = [part.policy for part in sum_.parts]
     scores = {}
-    for label, tested in policies.items():
+    for label, tested in zip([*sum_.labels, name], [*policies, policy], strict=True):
         scores[label] = score(tested, sum_.task, episodes)
         notify({"kind": "evaluation", "skill": label, **scores[label].means()})
     return scores

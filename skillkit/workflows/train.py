@@ -13,9 +13,9 @@ from skillkit.algorithms import ALGORITHMS
 from skillkit.collector import Exploration
 from skillkit.envs import Task
 from skillkit.envs import task as find_task
-from skillkit.errors import InvalidValue, UnknownName
+from skillkit.errors import InvalidValue, NonFinite, UnknownName
 from skillkit.evaluation import Evaluation
-from skillkit.manifest import Manifest
+from skillkit.manifest import Manifest, check_name
 from skillkit.replay import ReplayBuffer
 from skillkit.report import card, plots
 from skillkit.skill import Skill
@@ -67,6 +67,7 @@ def train(
     *,
     settings: Mapping[str, Any] | None = None,
     algorithm: str | None = None,
+    name: str | None = None,
     seed: int = 0,
     device: str = "auto",
     on_event: OnEvent | None = None,
@@ -79,6 +80,7 @@ def train(
         task: a task or its expression, "push_x", "push_x+push_y", "gym:HalfCheetah-v5".
         settings: overrides of the task's recipe, {"sac.alpha": 0.1, "train.steps": 50_000}.
         algorithm: a name from `ALGORITHMS`; None takes the recipe's.
+        name: of the skill; the task's own by default.
         seed: the one source of randomness.
         device: "auto", "cpu" or "cuda".
         on_event: called with {"kind": "progress" | "evaluation", ...} as training goes.
@@ -93,6 +95,8 @@ def train(
         NonFinite: the environment or a loss gave a NaN; nothing is returned.
     """
     check_seed(seed)
+    if name is not None:
+        check_name(name)
     task = find_task(task) if isinstance(task, str) else task
     recipe_algorithm, recipe = task.recipe
     algorithm = algorithm or recipe_algorithm
@@ -106,8 +110,9 @@ def train(
         for row in _learn(run, config, notify, checkpoint):
             notify({"kind": "evaluation", **row})
         final = score(run.learner.policy, task, config.final_episodes)
-    command = command_line("train", task.name, seed=seed, settings=settings or {})
-    return _skill(run, algorithm, configs, final, command)
+    options = [task.name] if name is None else [task.name, f"--name {name}"]
+    command = command_line("train", *options, seed=seed, settings=settings or {})
+    return _skill(run, name or skill_name(task), algorithm, configs, final, command)
 
 
 def configure(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,23 +138,30 @@ def _learn(
     metrics: dict[str, torch.Tensor] = {}
     while collector.steps < config.steps:
         before = collector.steps
-        collector.step(learner.policy if collector.steps >= config.warmup else None)
+        try:
+            collector.step(learner.policy if collector.steps >= config.warmup else None)
+        except NonFinite:
+            check_finite(metrics, collector.steps)  # a diverged policy is not the task's fault
+            raise
         if collector.steps >= config.warmup:
             learner.anneal(min(1.0, collector.steps / config.steps))
             run.owed += (collector.steps - before) / config.update_every
             while run.owed >= 1:
                 metrics = learner.update(run.replay.sample(learner.config.batch_size, run.sampler))
                 run.owed -= 1
-        if _crossed(before, collector.steps, PROGRESS_EVERY):
+        due = _crossed(before, collector.steps, config.evaluate_every) or _done(run, config)
+        reporting = _crossed(before, collector.steps, PROGRESS_EVERY)
+        if due or reporting:
             check_finite(metrics, collector.steps)
-            notify(_progress(run, config, metrics))
-            if checkpoint is not None:
-                checkpoint(run.save)
-        if _crossed(before, collector.steps, config.evaluate_every) or _done(run, config):
+        if due:
             found = score(learner.policy, run.task, config.evaluation_episodes)
             row = {"step": collector.steps, **_numbers(metrics), **found.means()}
             run.curve.append(row)
             yield row
+        if reporting:
+            notify(_progress(run, config, metrics))
+            if checkpoint is not None:
+                checkpoint(run.save)
 
 
 PROGRESS_EVERY = 1_000  # environment steps between progress events: the only host syncs
@@ -175,7 +187,12 @@ def _progress(run: Run, config: TrainConfig, metrics: Mapping[str, torch.Tensor]
 
 
 def _skill(
-    run: Run, algorithm: str, configs: Mapping[str, Any], final: Evaluation, command: str
+    run: Run,
+    name: str,
+    algorithm: str,
+    configs: Mapping[str, Any],
+    final: Evaluation,
+    command: str,
 ) -> Skill:
     """Everything that was learned, with its numbers and its picture, not yet saved."""
     task, learner, config = run.task, run.learner, configs["train"]
@@ -184,13 +201,13 @@ def _skill(
     episodes = run.replay.episodes(config.replay_stored)
     described = Manifest(
         kind="trained",
-        name=skill_name(task),
+        name=name,
         task=describe(task),
         spec=task.spec,
         alpha=q.alpha,
         gamma=q.gamma,
         algorithm=algorithm,
-        config={name: plain(part) for name, part in configs.items()},
+        config={table: plain(values) for table, values in configs.items()},
         policy=part(learner.policy),
         q=part(q),
         seed=run.seed,

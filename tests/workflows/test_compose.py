@@ -119,9 +119,9 @@ def test_its_policy_is_the_best_of_all_for_the_sum(x: Skill, y: Skill) -> None:
         return quick(x, y, weights=(10, 10), temperature=0.05, settings=sizes)
 
     found = composed(400)
-    best, *others = (distillation_loss(s.policy, found) for s in (found, x, y, composed(1)))
-    print(best, others)
-    assert best < min(others) - 0.1
+    best, *parents = (distillation_loss(s.policy, found) for s in (found, x, y))
+    assert best < min(parents) - 0.3
+    assert best < distillation_loss(composed(1).policy, found) - 0.03
 
 
 def test_its_replay_is_the_union(x: Skill, y: Skill, both: Skill) -> None:
