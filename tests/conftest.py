@@ -24,6 +24,14 @@ def registry_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_added_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Task folders that a test adds are gone after it."""
+    from skillkit.envs import catalog
+
+    monkeypatch.setattr(catalog, "_added", [])
+
+
 @pytest.fixture
 def float64() -> Iterator[None]:
     """Modules and random numbers that the test makes have double precision, from seed 0."""
