@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class MLP(nn.Module):
@@ -39,11 +40,15 @@ class StackedLinear(nn.Module):
 
 
 class StackedMLP(nn.Module):
-    """N MLPs of one shape on the same input. (B, I) -> (N, B, O)"""
+    """N MLPs of one shape on the same input. (B, I) -> (N, B, O)
 
-    def __init__(self, copies: int, sizes: Sequence[int]) -> None:
+    With `normalised`, every hidden layer is normalised over its units before the ReLU (layer
+    normalisation without parameters): what the network says off the data stays bounded.
+    """
+
+    def __init__(self, copies: int, sizes: Sequence[int], normalised: bool = False) -> None:
         super().__init__()
-        self.copies = copies
+        self.copies, self.normalised = copies, normalised
         pairs = itertools.pairwise(sizes)
         self.layers = nn.ModuleList(StackedLinear(copies, i, o) for i, o in pairs)
 
@@ -51,6 +56,9 @@ class StackedMLP(nn.Module):
         *hidden, last = self.layers
         h = x.expand(self.copies, *x.shape)
         for layer in hidden:
-            h = torch.relu(layer(h))
+            h = layer(h)
+            if self.normalised:
+                h = functional.layer_norm(h, h.shape[-1:])
+            h = torch.relu(h)
         y: Tensor = last(h)  # (N, B, O)
         return y

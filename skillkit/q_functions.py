@@ -44,12 +44,14 @@ class Ensemble(SoftQ):
         critics: int = 2,
         alpha: float = 1.0,
         gamma: float = 0.99,
+        normalised: bool = False,
     ) -> None:
         super().__init__()
         self.observation_dim, self.action_dim = observation_dim, action_dim
         self.hidden, self.critics = tuple(int(width) for width in hidden), critics
         self.alpha, self.gamma = alpha, gamma
-        self.net = StackedMLP(critics, [observation_dim + action_dim, *self.hidden, 1])
+        sizes = [observation_dim + action_dim, *self.hidden, 1]
+        self.net = StackedMLP(critics, sizes, normalised)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -60,6 +62,7 @@ class Ensemble(SoftQ):
             "critics": self.critics,
             "alpha": self.alpha,
             "gamma": self.gamma,
+            "normalised": self.net.normalised,
         }
 
     def all(self, obs: Tensor, action: Tensor) -> Tensor:

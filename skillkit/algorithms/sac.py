@@ -30,6 +30,7 @@ class SACConfig:
     automatic_alpha: bool = False  # tune alpha towards target_entropy (thesis ch. 5)
     target_entropy: float | None = None  # [nat]; None: -A
     critics: int = 2  # 1 or 2; their minimum is the soft Q-function
+    normalised: bool = False  # layer normalisation in the critics: steadier, bounded off the data
     target: str = "average"  # average: moves by target_rate; hard: copied every target_interval
     target_rate: float = 0.005  # tau of the moving average (thesis eq. 4.6)
     target_interval: int = 1000  # updates between hard copies
@@ -66,7 +67,9 @@ class SAC(Learner):
         sizes = (spec.observation_dim, spec.action_dim, config.hidden)
         with initialisation(seed):
             self.policy = POLICIES[config.policy](*sizes).to(device)
-            self.q = Ensemble(*sizes, config.critics, config.alpha, config.gamma).to(device)
+            self.q = Ensemble(
+                *sizes, config.critics, config.alpha, config.gamma, config.normalised
+            ).to(device)
         self.target = copy.deepcopy(self.q).requires_grad_(False)
         self.temperature: Temperature = Temperature(config.alpha).to(device)
         self.target_entropy = (
