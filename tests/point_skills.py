@@ -26,7 +26,12 @@ SHORT = {
     "train.evaluation_episodes": 2,
     "train.evaluate_every": 800,
 }  # an untrained skill in half a second
-BRIEF = {"distill.updates": 40, "compose.final_episodes": 3, "compose.estimate_states": 32}
+BRIEF = {
+    "refit.updates": 0,
+    "distill.updates": 40,
+    "compose.final_episodes": 3,
+    "compose.estimate_states": 32,
+}
 _keep: list[tempfile.TemporaryDirectory[str]] = []
 
 

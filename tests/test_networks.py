@@ -72,3 +72,25 @@ def test_stacked_starts_like_linear_layers() -> None:
                 bound / math.sqrt(3), rel=0.1
             )
             assert not torch.isclose(x[0], x[1], atol=0.1 * bound).all()
+
+
+def test_normalised_layers_are_normalised_over_their_units(float64: None) -> None:
+    net = StackedMLP(2, [3, 8, 8, 1], normalised=True)
+    x = torch.randn(5, 3)
+    for i in range(2):
+        h = x
+        for layer in net.layers[:-1]:
+            h = h @ layer.weight[i] + layer.bias[i]
+            h = (h - h.mean(-1, keepdim=True)) / (
+                h.var(-1, correction=0, keepdim=True) + 1e-5
+            ).sqrt()
+            h = h.relu()
+        last = net.layers[-1]
+        torch.testing.assert_close(net(x)[i], h @ last.weight[i] + last.bias[i])
+
+
+def test_a_normalised_network_is_bounded_off_the_data(float64: None) -> None:
+    net = StackedMLP(1, [3, 16, 16, 1], normalised=True)
+    far = net(1e6 * torch.randn(100, 3)).abs().max()
+    last = net.layers[-1]
+    assert far <= last.weight.norm() * 16**0.5 + last.bias.abs().max()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ class Learner(ABC):
     `generator` is the only source of randomness: together they are the learner's state.
     """
 
+    config: Any  # its frozen dataclass of hyperparameters
     policy: Policy
     q: SoftQ
     modules: dict[str, nn.Module]

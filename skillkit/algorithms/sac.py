@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from skillkit.algorithms.learner import Learner, initialisation, step
 from skillkit.errors import InvalidValue, UnknownName
 from skillkit.functional.losses import actor_loss, critic_loss, td_target, temperature_loss
-from skillkit.policies import POLICIES
-from skillkit.q_functions import Ensemble, track
+from skillkit.policies import POLICIES, Policy
+from skillkit.q_functions import Ensemble, SoftQ, track
 from skillkit.types import Batch, Spec
 
 
@@ -93,6 +93,12 @@ class SAC(Learner):
     def alpha(self) -> float:
         """The temperature now [r/nat]."""
         return float(self.temperature().detach())
+
+    def adopt(self, policy: Policy, q: SoftQ) -> None:
+        """Go on from a stored skill: its policy, its critics, and these as the target."""
+        self.policy.load_state_dict(policy.state_dict())
+        for critics in (self.q, self.target):
+            critics.load_state_dict(q.state_dict())
 
     def act(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Fresh action and its log-density; a policy without noise has none to pay for."""

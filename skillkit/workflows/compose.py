@@ -1,11 +1,12 @@
 """compose: Skill, Skill, … -> Skill. Add soft Q-functions, distil a policy from the stored replay,
-no new interaction (thesis ch. 6; THEORY 5, 6)."""
+no new interaction (thesis ch. 6; THEORY 5, 6). First each critic is refitted to the union of the
+replays (`refit.py`)."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from skillkit.errors import InvalidValue
 from skillkit.evaluation import Evaluation
 from skillkit.manifest import Manifest, check_name
 from skillkit.policies import Policy
-from skillkit.q_functions import WeightedSum
+from skillkit.q_functions import SoftQ, WeightedSum
 from skillkit.replay import ReplayBuffer, union
 from skillkit.report import card, plots
 from skillkit.skill import Skill, load
@@ -33,6 +34,7 @@ from skillkit.workflows.common import (
     summary,
     threads,
 )
+from skillkit.workflows.refit import RefitConfig, can_refit, refit
 from skillkit.workflows.settings import check_seed, plain, resolve, spawn
 
 
@@ -84,7 +86,9 @@ def compose(
         NonFinite: the distillation loss became a NaN.
     """
     check_seed(seed)
-    configs = resolve(settings or {}, compose=ComposeConfig, distill=DistillConfig)
+    configs = resolve(
+        settings or {}, compose=ComposeConfig, refit=RefitConfig, distill=DistillConfig
+    )
     sum_ = _add(skills, weights, temperature)
     name = check_name(sum_.task.label if name is None else name)
     if name in [part.name for part in sum_.parts]:
@@ -93,9 +97,11 @@ def compose(
     notify = on_event or (lambda event: None)
     with threads(config.threads):
         started = time.monotonic()
+        progress = _Progress(notify, configs["distill"].updates)
         with forbid_interaction() as interaction:
-            learner = _distill(sum_, configs["distill"], seed, notify)
-        timing = {"seconds": time.monotonic() - started, "updates": learner.updates}
+            sum_ = _refit(sum_, configs["refit"], seed, progress)
+            learner = _distill(sum_, configs["distill"], seed, progress)
+        timing = {"seconds": time.monotonic() - started, "updates": progress.total}
         cost = _cost(sum_, config.estimate_states, seed)
     scores = _scores(sum_, name, learner.policy, config.final_episodes, notify)
     options = sum_.labels
@@ -150,7 +156,8 @@ class _Sum:
     exponents: tuple[float, ...]  # b_i
     q: WeightedSum
     replay: ReplayBuffer  # the union
-    task: Task
+    tasks: tuple[Task, ...]  # of the parts
+    task: Task  # their sum
 
     @property
     def labels(self) -> list[str]:
@@ -170,12 +177,40 @@ def _add(
     temperatures = [part.alpha for part in parts]
     alpha = rules.default_temperature(w, temperatures) if temperature is None else temperature
     b = rules.exponents(w, temperatures, alpha)
-    task = combine([find_task(part.task) for part in parts], w)
+    tasks = tuple(find_task(part.task) for part in parts)
     q = WeightedSum([part.q for part in parts], w, alpha)
-    return _Sum(parts, w, b, q, union([part.replay for part in parts]), task)
+    replay = union([part.replay for part in parts])
+    return _Sum(parts, w, b, q, replay, tasks, combine(tasks, w))
 
 
-def _distill(sum_: _Sum, config: DistillConfig, seed: int, notify: OnEvent) -> Distill:
+class _Progress:
+    """Counts updates over all stages: the refits, then the distillation."""
+
+    def __init__(self, notify: OnEvent, total: int) -> None:
+        self.notify, self.total, self.before = notify, total, 0
+
+    def __call__(self, step: int, **numbers: float) -> None:
+        done = self.before + step
+        self.notify({"kind": "progress", "step": done, "steps": self.total, **numbers})
+
+
+def _refit(sum_: _Sum, config: RefitConfig, seed: int, progress: _Progress) -> _Sum:
+    """The same sum, of critics that know the whole union; composed parts stay as they are."""
+    able = [can_refit(*pair) for pair in zip(sum_.parts, sum_.tasks, strict=True)]
+    progress.total += config.updates * sum(able)
+    critics: list[SoftQ] = []
+    for skill, task, stream, can in zip(
+        sum_.parts, sum_.tasks, spawn(seed + 1, len(able)), able, strict=True
+    ):
+        if not can or not config.updates:
+            critics.append(skill.q)
+            continue
+        critics.append(refit(skill, task, sum_.replay, config, stream, progress))
+        progress.before += config.updates
+    return replace(sum_, q=WeightedSum(critics, sum_.weights, sum_.q.alpha))
+
+
+def _distill(sum_: _Sum, config: DistillConfig, seed: int, progress: _Progress) -> Distill:
     """The policy of Q_S, from the stored observations alone."""
     initial, batches, _ = spawn(seed, 3)
     learner = Distill(sum_.task.spec, sum_.q, config, initial)
@@ -186,7 +221,7 @@ def _distill(sum_: _Sum, config: DistillConfig, seed: int, notify: OnEvent) -> D
         if update % PROGRESS_EVERY == 0 or update == config.updates:
             check_finite(metrics, update)
             numbers = {key: float(value) for key, value in metrics.items()}
-            notify({"kind": "progress", "step": update, "steps": config.updates, **numbers})
+            progress(update, **numbers)
     return learner
 
 
