@@ -49,7 +49,7 @@ class Pusher(MujocoDomain):
             "sac.hidden": (128, 128),
             "sac.normalised": True,
             "explore.correlation": 0.95,
-            "explore.share": 0.1,
+            "explore.share": 0.3,
             "explore.length": 150,
             "train.steps": 200_000,
             "train.warmup": 20_000,
