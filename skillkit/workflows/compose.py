@@ -1,6 +1,5 @@
 """compose: Skill, Skill, … -> Skill. Add soft Q-functions, distil a policy from the stored replay,
-no new interaction (thesis ch. 6; THEORY 5, 6). First each critic is refitted to the union of the
-replays (`refit.py`)."""
+no new interaction (thesis ch. 6; THEORY 5, 6)."""
 
 from __future__ import annotations
 
