@@ -24,7 +24,7 @@ class DistillConfig:
     hidden: tuple[int, ...] = (128, 128)  # widths of the policy
     learning_rate: float = 1e-3  # Adam; decays to zero along a half cosine
     batch_size: int = 256  # observations per update
-    updates: int = 8_000  # gradient steps
+    updates: int = 4_000  # gradient steps
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:

@@ -41,7 +41,7 @@ from skillkit.workflows.settings import check_seed, plain, resolve, spawn
 class ComposeConfig:
     """The loop around the distillation."""
 
-    replay_stored: int = 50_000  # transitions of the union that the composed skill keeps
+    replay_stored: int = 24_000  # transitions of the union that the composed skill keeps
     estimate_states: int = 1_024  # replay states on which the disagreement is estimated
     final_episodes: int = 100  # per skill, for the table and the figure
     threads: int = 1  # of the learner

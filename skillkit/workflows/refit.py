@@ -1,10 +1,9 @@
-"""An option of compose: before critics are added, each learns where the other skills have been.
+"""Before critics are added, each learns what its task is worth where the other skills have been.
 
 A critic knows the states of its own replay; off them it is a guess. But a reward is a function of
 the stored transition, so the union of the replays can be relabelled for each task, and each skill's
 own algorithm goes on on it: offline, for a few thousand updates, from where its training stopped.
-By default the critics are added as they are, as in the thesis: refitting helped some skills and
-hurt others (docs/LOG.md).
+The thesis adds the critics as they are, `refit.updates=0`; docs/LOG.md has the comparison.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from skillkit.workflows.settings import resolve, spawn
 class RefitConfig:
     """How long each critic goes on learning before it is added."""
 
-    updates: int = 0  # per skill; 0 adds the critics as they are
+    updates: int = 2_000  # per skill; 0 adds the critics as they are
 
     def __post_init__(self) -> None:
         if self.updates < 0:
