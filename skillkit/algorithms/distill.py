@@ -29,6 +29,8 @@ class DistillConfig:
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
             raise UnknownName("policy", self.policy, POLICIES)
+        if self.policy == "deterministic":
+            raise InvalidValue("a deterministic policy has no density; use a gaussian policy")
         if self.learning_rate <= 0 or min(self.batch_size, self.updates, *self.hidden) < 1:
             raise InvalidValue("distill.learning_rate and every distill size must be positive")
 
