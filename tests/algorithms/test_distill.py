@@ -127,14 +127,9 @@ def test_the_learning_rate_falls_along_half_a_cosine_to_zero() -> None:
         ({"batch_size": 0}, InvalidValue, "distill size"),
         ({"updates": 0}, InvalidValue, "distill size"),
         ({"hidden": (0,)}, InvalidValue, "distill size"),
+        ({"policy": "deterministic"}, InvalidValue, "a deterministic policy has no density"),
     ],
 )
 def test_bad_configs(options: dict[str, Any], error: type[SkillkitError], words: str) -> None:
     with pytest.raises(error, match=words):
         DistillConfig(**options)
-
-
-def test_a_policy_without_density_is_refused_in_a_sentence() -> None:
-    learner = learner_of(ensembles(), policy="deterministic")
-    with pytest.raises(InvalidValue, match="a deterministic policy has no density"):
-        learner.update(batch(32))
