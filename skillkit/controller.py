@@ -4,9 +4,8 @@
     control.reset()
     torque = control(observation)            # (O,) -> (A,), within the bounds of the spec
 
-A policy is a map from noise to action (THEORY 2); here it is a few NumPy lines per policy kind,
-the same for one observation and for many. What the torch side trained, this side replays: `load`
-compares both on the skill's stored probe.
+The policy itself is a runtime (skillkit/runtimes/). What the torch side trained, this side
+replays: `load` compares both on the skill's stored probe.
 """
 
 from __future__ import annotations
@@ -24,86 +23,13 @@ from safetensors.numpy import load_file
 
 from skillkit.errors import CorruptSkill, InvalidValue, NonFinite
 from skillkit.manifest import MANIFEST, Manifest, verify_checksums
+from skillkit.runtimes import RUNTIMES
 from skillkit.types import Array, Spec
 
 FILES = (MANIFEST, "policy.safetensors", "probe.safetensors")  # all that a controller needs
-LOG_STD_LOW, LOG_STD_HIGH = -5.0, 2.0  # of the Gaussian policy; fixed by the file format
 RTOL = 1e-4  # of the probe, where actions reach to 1; another order of summation costs 1e-6
 OVERFLOW = "the policy's action is not finite for this observation; its entries are far too large"
 SAFE_NORM = 1e38  # an observation with |o|^2 below this fits into float32
-
-
-class MLP:
-    """Linear layers with ReLU between them, on the entries it reads. (..., O) -> (..., outputs)
-
-    Many rows are multiplied one by one: BLAS rounds a row differently when others are beside it,
-    and an episode must not depend on those evaluated with it. One row uses buffers made before.
-
-    Raises:
-        CorruptSkill: a malformed config, or tensors that do not fit it.
-    """
-
-    def __init__(self, config: Mapping[str, Any], outputs: int, tensors: Mapping[str, Array]):
-        width, hidden = config["observation_dim"], _integers(config, "hidden")
-        self._inputs = None if config.get("inputs") is None else _integers(config, "inputs", width)
-        width = width if self._inputs is None else len(self._inputs)
-        shapes: dict[str, tuple[int, ...]] = {}
-        for i, (before, after) in enumerate(itertools.pairwise([width, *hidden, outputs])):
-            shapes[f"net.layers.{i}.weight"] = (after, before)
-            shapes[f"net.layers.{i}.bias"] = (after,)
-        _check_tensors(tensors, shapes)
-        copies = [np.array(tensors[name].T) for name in shapes]
-        self._weights, self._biases = copies[::2], copies[1::2]
-        self._buffers = [np.empty_like(bias) for bias in self._biases]
-
-    def __call__(self, obs: Array) -> Array:
-        x = obs if self._inputs is None else obs[..., self._inputs]
-        if x.ndim == 1:
-            return self._forward(x, self._buffers)
-        rows: Array = self._forward(x[..., None, :], [None] * len(self._biases))
-        return rows[..., 0, :]
-
-    def _forward(self, x: Array, buffers: Sequence[Array | None]) -> Array:
-        for weight, bias, out in zip(self._weights, self._biases, buffers, strict=True):
-            if weight is not self._weights[0]:
-                np.maximum(x, 0.0, out=x)
-            x = np.matmul(x, weight, out=out)
-            np.add(x, bias, out=x)
-        return x
-
-
-class Gaussian:
-    """a = tanh(mu(s) + sigma(s) eps); the mode is tanh(mu(s)) (thesis ch. 4)."""
-
-    def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
-        self.noise_dim = config["action_dim"]
-        self._net = MLP(config, 2 * self.noise_dim, tensors)
-
-    def __call__(self, obs: Array, noise: Array | None) -> Array:
-        outputs = self._net(obs)  # (..., 2A)
-        u: Array = outputs[..., : self.noise_dim]
-        if noise is not None:
-            half = (LOG_STD_HIGH - LOG_STD_LOW) / 2
-            log_std = LOG_STD_LOW + half * (1 + np.tanh(outputs[..., self.noise_dim :]))
-            u = u + np.exp(log_std) * noise
-        return np.tanh(u)
-
-
-class Deterministic:
-    """a = tanh u(s); there is no noise."""
-
-    noise_dim = 0
-
-    def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
-        self._net = MLP(config, config["action_dim"], tensors)
-
-    def __call__(self, obs: Array, noise: Array | None) -> Array:
-        return np.tanh(self._net(obs))
-
-
-# Policies without PyTorch: (..., O), (..., noise_dim) or None for the mode -> unit action (..., A)
-Runtime = Gaussian | Deterministic
-RUNTIMES: dict[str, type[Runtime]] = {"gaussian": Gaussian, "deterministic": Deterministic}
 
 
 class Controller:
@@ -244,25 +170,6 @@ def _check_policy(policy: Mapping[str, Any], spec: Spec) -> None:
         found, needed = config.get(name), getattr(spec, name)
         if found != needed:
             raise CorruptSkill(f"the policy's {name} is {found!r}, but its spec has {needed}")
-
-
-def _integers(config: Mapping[str, Any], name: str, below: int = 1 << 16) -> list[int]:
-    values = config.get(name)
-    if isinstance(values, list | tuple) and all(type(v) is int and 0 <= v < below for v in values):
-        return list(values)
-    raise CorruptSkill(f"the policy's {name} is {values!r}, not a list of integers below {below}")
-
-
-def _check_tensors(tensors: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Exactly these names and shapes, float32 and finite."""
-    found = {name: f"{tensor.dtype} {tensor.shape}" for name, tensor in tensors.items()}
-    wanted = {name: f"float32 {shape}" for name, shape in shapes.items()}
-    for name in sorted(found.keys() | wanted.keys()):
-        has, needs = found.get(name, "absent"), wanted.get(name, "no such tensor")
-        if has != needs:
-            raise CorruptSkill(f"{name} in policy.safetensors is {has}; its config says {needs}")
-        if not np.isfinite(tensors[name]).all():
-            raise CorruptSkill(f"{name} in policy.safetensors has NaN or infinite weights")
 
 
 def _tensors(path: Path) -> dict[str, Array]:

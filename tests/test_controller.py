@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save, save_file
 
-from skillkit.controller import RUNTIMES, Controller
+from skillkit.controller import Controller
 from skillkit.errors import CorruptSkill, InvalidValue, NonFinite
 from skillkit.manifest import Manifest, write_checksums
+from skillkit.runtimes import RUNTIMES
 from skillkit.types import Array, Entry, Spec
 
 ROOT = Path(__file__).parents[1]
@@ -51,8 +52,9 @@ def network(
 ) -> tuple[Spec, dict[str, Any], dict[str, Array]]:
     """A random policy: what Controller takes."""
     rng = np.random.default_rng(0)
-    outputs = {"gaussian": 2, "deterministic": 1}[kind] * actions
-    sizes = [observations if inputs is None else len(inputs), *hidden, outputs]
+    outputs = (2 if kind == "gaussian" else 1) * actions
+    noise = actions + 1 if kind == "implicit" else 0
+    sizes = [noise + (observations if inputs is None else len(inputs)), *hidden, outputs]
     tensors = {}
     for i in range(len(sizes) - 1):
         weight = rng.standard_normal((sizes[i + 1], sizes[i])) / math.sqrt(sizes[i])
@@ -68,7 +70,7 @@ def network(
         "action_dim": actions,
         "hidden": hidden,
         "inputs": inputs,
-    }
+    } | ({"noise_dim": noise} if noise else {})
     return spec, {"kind": kind, "config": config}, tensors
 
 
@@ -99,6 +101,21 @@ def test_deterministic_policy_by_hand() -> None:
     assert controller(OBS) == pytest.approx([3 * math.tanh(1), 2 - 2 * math.tanh(1)], abs=1e-6)
 
 
+def test_implicit_policy_by_hand() -> None:
+    """Noise enters beside the observation: the hidden layer is (1.5 + eps, relu(-1.5 + 2 eps))."""
+    tensors = hand_tensors()
+    weight, column = tensors["net.layers.0.weight"], np.array([[1], [2]], np.float32)
+    tensors["net.layers.0.weight"] = np.concatenate([weight, column], axis=1)
+    tensors["net.layers.1.weight"] = tensors["net.layers.1.weight"][:2]
+    tensors["net.layers.1.bias"] = tensors["net.layers.1.bias"][:2]
+    policy = {"kind": "implicit", "config": CONFIG | {"noise_dim": 1}}
+    controller = Controller(SPEC, policy, tensors)
+    assert controller.noise_dim == 1
+    assert controller(OBS) == pytest.approx([3 * math.tanh(1), 2 - 2 * math.tanh(1)], abs=1e-6)
+    expected = [math.tanh(2.5 + 7 * 0.5 - 0.5), math.tanh(-5 + 7 * 0.5 + 2)]
+    assert controller.unit(OBS[None], [[1.0]])[0] == pytest.approx(expected, abs=1e-6)
+
+
 def test_reads_only_its_inputs() -> None:
     tensors = hand_tensors()
     tensors["net.layers.0.weight"] = np.array([[0, 1], [1, -1]], np.float32)  # of speed, puck_x
@@ -122,7 +139,7 @@ def test_saturated_actions_stay_within_bounds() -> None:
 SHAPES = [(3, [2], 2), (1, [1], 1), (12, [128, 128], 3), (17, [256, 256], 6), (5, [], 2)]
 
 
-@pytest.mark.parametrize("kind", RUNTIMES)
+@pytest.mark.parametrize("kind", sorted(RUNTIMES.keys() - {"resampled"}))
 @pytest.mark.parametrize(("observations", "hidden", "actions"), SHAPES)
 def test_one_by_one_and_in_batches_to_the_last_bit(
     kind: str, observations: int, hidden: list[int], actions: int
@@ -285,6 +302,10 @@ def test_tensors_that_do_not_fit(change: Callable[[dict[str, Array]], Any], word
         ({"kind": "gaussian", "config": CONFIG | {"inputs": [0, -1]}}, "inputs is"),
         ({"kind": "gaussian", "config": CONFIG | {"inputs": [0]}}, "its config says float32"),
         ({"kind": "gaussian", "config": {}}, "observation_dim is None"),
+        ({"kind": "implicit", "config": CONFIG}, "noise_dim is None, not a positive integer"),
+        ({"kind": "implicit", "config": CONFIG | {"noise_dim": 0}}, "noise_dim is 0"),
+        ({"kind": "implicit", "config": CONFIG | {"noise_dim": "2"}}, "noise_dim is '2'"),
+        ({"kind": "implicit", "config": CONFIG | {"noise_dim": 1 << 40}}, "config says float32"),
     ],
 )
 def test_policy_that_does_not_fit(policy: dict[str, Any], words: str) -> None:

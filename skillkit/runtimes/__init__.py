@@ -1,0 +1,18 @@
+"""The policy kinds without PyTorch: a few NumPy lines each, the same for one observation and many.
+
+A policy is a map from noise to action (THEORY 2): runtime(obs, noise) -> unit action. Its
+constructor checks a stored config and stored tensors, which may be a stranger's. A new kind is a
+class here and a line in the table.
+"""
+
+from skillkit.runtimes.network import Deterministic, Gaussian, Implicit
+from skillkit.runtimes.resampled import Resampled
+
+# Policies without PyTorch: (..., O), (..., noise_dim) or None for the mode -> unit action (..., A)
+Runtime = Gaussian | Deterministic | Implicit | Resampled
+RUNTIMES: dict[str, type[Runtime]] = {
+    "gaussian": Gaussian,
+    "deterministic": Deterministic,
+    "implicit": Implicit,
+    "resampled": Resampled,
+}

@@ -1,0 +1,164 @@
+"""Policies that are one network: Gaussian, deterministic, implicit."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from skillkit.errors import CorruptSkill
+from skillkit.types import Array
+
+LOG_STD_LOW, LOG_STD_HIGH = -5.0, 2.0  # of the Gaussian policy; fixed by the file format
+LOG_2, LOG_2PI = math.log(2.0), math.log(2.0 * math.pi)
+
+
+class MLP:
+    """Linear layers with ReLU between them, on the entries it reads and the noise, if it takes any.
+
+    (..., O), (..., noise_dim) -> (..., outputs)
+
+    Many rows are multiplied one by one: BLAS rounds a row differently when others are beside it,
+    and an episode must not depend on those evaluated with it. One row uses buffers made before.
+
+    Raises:
+        CorruptSkill: a malformed config, or tensors that do not fit it.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        outputs: int,
+        tensors: Mapping[str, Array],
+        noise_dim: int = 0,
+    ) -> None:
+        width, hidden = config["observation_dim"], integers(config, "hidden")
+        self._inputs = None if config.get("inputs") is None else integers(config, "inputs", width)
+        width = noise_dim + (width if self._inputs is None else len(self._inputs))
+        shapes: dict[str, tuple[int, ...]] = {}
+        for i, (before, after) in enumerate(itertools.pairwise([width, *hidden, outputs])):
+            shapes[f"net.layers.{i}.weight"] = (after, before)
+            shapes[f"net.layers.{i}.bias"] = (after,)
+        check_tensors(tensors, shapes)
+        copies = [np.array(tensors[name].T) for name in shapes]
+        self._weights, self._biases = copies[::2], copies[1::2]
+        self._buffers = [np.empty_like(bias) for bias in self._biases]
+
+    def __call__(self, obs: Array, noise: Array | None = None) -> Array:
+        x = obs if self._inputs is None else obs[..., self._inputs]
+        if noise is not None:
+            x = np.concatenate((x, noise), axis=-1, dtype=np.float32)
+        if x.ndim == 1:
+            return self._forward(x, self._buffers)
+        rows: Array = self._forward(x[..., None, :], [None] * len(self._biases))
+        return rows[..., 0, :]
+
+    def many(self, obs: Array, noise: Array) -> Array:
+        """K noises in each state, in one product. (..., O), (..., K, noise_dim) -> (..., K, A)"""
+        x = obs if self._inputs is None else obs[..., self._inputs]
+        return self._forward(beside(x, noise), [None] * len(self._biases))
+
+    def _forward(self, x: Array, buffers: Sequence[Array | None]) -> Array:
+        for weight, bias, out in zip(self._weights, self._biases, buffers, strict=True):
+            if weight is not self._weights[0]:
+                np.maximum(x, 0.0, out=x)
+            x = np.matmul(x, weight, out=out)
+            np.add(x, bias, out=x)
+        return x
+
+
+class Gaussian:
+    """a = tanh(mu(s) + sigma(s) eps); the mode is tanh(mu(s)) (thesis ch. 4)."""
+
+    def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
+        self.noise_dim = config["action_dim"]
+        self._net = MLP(config, 2 * self.noise_dim, tensors)
+
+    def __call__(self, obs: Array, noise: Array | None) -> Array:
+        if noise is None:
+            u: Array = self._net(obs)[..., : self.noise_dim]
+        else:
+            mean, log_std = self._moments(obs)
+            u = mean + np.exp(log_std) * noise
+        return np.tanh(u)
+
+    def candidates(self, obs: Array, noise: Array) -> Array:
+        """u for K noises in each state. (..., O), (..., K, A) -> (..., K, A)"""
+        mean, log_std = self._moments(obs[..., None, :])
+        u: Array = mean + np.exp(log_std) * noise
+        return u
+
+    def log_prob(self, obs: Array, u: Array) -> Array:
+        """log pi(tanh u|s). (..., O), (..., K, A) -> (..., K)"""
+        mean, log_std = self._moments(obs[..., None, :])
+        squares = ((u - mean) * np.exp(-log_std)) ** 2
+        log_det = log_std + 2 * (LOG_2 - u - np.logaddexp(0, -2 * u))  # of eps -> a
+        density: Array = (-0.5 * (squares + LOG_2PI) - log_det).sum(-1)
+        return density
+
+    def _moments(self, obs: Array) -> tuple[Array, Array]:
+        outputs = self._net(obs)  # (..., 2A)
+        half = (LOG_STD_HIGH - LOG_STD_LOW) / 2
+        log_std = LOG_STD_LOW + half * (1 + np.tanh(outputs[..., self.noise_dim :]))
+        return outputs[..., : self.noise_dim], log_std
+
+
+class Deterministic:
+    """a = tanh u(s); there is no noise."""
+
+    noise_dim = 0
+
+    def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
+        self._net = MLP(config, config["action_dim"], tensors)
+
+    def __call__(self, obs: Array, noise: Array | None) -> Array:
+        return np.tanh(self._net(obs))
+
+
+class Implicit:
+    """a = tanh u(s, eps); the mode is at eps = 0 (thesis ch. 3)."""
+
+    def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
+        noise_dim = config.get("noise_dim")
+        if type(noise_dim) is not int or noise_dim < 1:
+            raise CorruptSkill(f"the policy's noise_dim is {noise_dim!r}, not a positive integer")
+        self.noise_dim = noise_dim
+        self._net = MLP(config, config["action_dim"], tensors, noise_dim)
+
+    def __call__(self, obs: Array, noise: Array | None) -> Array:
+        if noise is None:
+            noise = np.zeros((*obs.shape[:-1], self.noise_dim), np.float32)
+        return np.tanh(self._net(obs, noise))
+
+    def candidates(self, obs: Array, noise: Array) -> Array:
+        """u for K noises in each state. (..., O), (..., K, noise_dim) -> (..., K, A)"""
+        return self._net.many(obs, noise)
+
+
+def beside(obs: Array, each: Array) -> Array:
+    """The state beside each of K rows. (..., O), (..., K, D) -> (..., K, O + D)"""
+    states = np.broadcast_to(obs[..., None, :], (*obs.shape[:-1], each.shape[-2], obs.shape[-1]))
+    rows = np.broadcast_to(each, (*states.shape[:-1], each.shape[-1]))
+    return np.concatenate((states, rows), axis=-1, dtype=np.float32)
+
+
+def integers(config: Mapping[str, Any], name: str, below: int = 1 << 16) -> list[int]:
+    values = config.get(name)
+    if isinstance(values, list | tuple) and all(type(v) is int and 0 <= v < below for v in values):
+        return list(values)
+    raise CorruptSkill(f"the policy's {name} is {values!r}, not a list of integers below {below}")
+
+
+def check_tensors(tensors: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Exactly these names and shapes, float32 and finite."""
+    found = {name: f"{tensor.dtype} {tensor.shape}" for name, tensor in tensors.items()}
+    wanted = {name: f"float32 {shape}" for name, shape in shapes.items()}
+    for name in sorted(found.keys() | wanted.keys()):
+        has, needs = found.get(name, "absent"), wanted.get(name, "no such tensor")
+        if has != needs:
+            raise CorruptSkill(f"{name} in policy.safetensors is {has}; its config says {needs}")
+        if not np.isfinite(tensors[name]).all():
+            raise CorruptSkill(f"{name} in policy.safetensors has NaN or infinite weights")
