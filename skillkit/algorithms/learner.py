@@ -31,6 +31,11 @@ class Learner(ABC):
     generator: torch.Generator
     updates: int = 0
 
+    @property
+    def alpha(self) -> float:
+        """The temperature now [r/nat]."""
+        return self.q.alpha
+
     @abstractmethod
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One gradient step on everything; metrics as 0-d tensors, not yet synchronised."""

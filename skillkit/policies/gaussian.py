@@ -17,6 +17,7 @@ class GaussianPolicy(Policy):
     """u = mu(s) + sigma(s) eps, a = tanh u."""
 
     kind = "gaussian"
+    has_density = True
 
     def __init__(
         self,

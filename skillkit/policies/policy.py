@@ -21,11 +21,13 @@ class Policy(nn.Module):
 
     Attributes:
         noise_dim: length of eps; 0 for a policy without noise.
+        has_density: whether `raw_and_log_det` and `raw_inverse` are defined.
         inputs: positions of the observation entries it reads; None reads all.
     """
 
     kind: str
     noise_dim: int
+    has_density: bool = False
 
     def __init__(
         self,
@@ -83,8 +85,13 @@ class Policy(nn.Module):
 
     def act_and_log_prob(self, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Action and log pi(a|s) = log N(eps) - log|det da/deps|. -> (B, A), (B,)"""
+        u, log_prob = self.raw_and_log_prob(obs, noise)
+        return torch.tanh(u), log_prob
+
+    def raw_and_log_prob(self, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """u, for those who need it exactly, and log pi(tanh u|s). -> (B, A), (B,)"""
         u, log_det = self.raw_and_log_det(obs, noise)
-        return torch.tanh(u), log_normal(noise) - log_det - squash_log_det(u)
+        return u, log_normal(noise) - log_det - squash_log_det(u)
 
     def log_prob(self, obs: Tensor, action: Tensor, pre_tanh: Tensor | None = None) -> Tensor:
         """log pi(a|s). Give `pre_tanh` where it is stored: atanh loses digits near +-1. -> (B,)"""

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from skillkit.algorithms import ALGORITHMS, SAC, Distill, DistillConfig, Learner, SACConfig
+from skillkit.algorithms import (
+    ALGORITHMS,
+    SAC,
+    SQL,
+    Distill,
+    DistillConfig,
+    Learner,
+    SACConfig,
+    SQLConfig,
+)
 from skillkit.algorithms.learner import initialisation
 from skillkit.errors import InvalidValue
 from skillkit.q_functions import Ensemble, WeightedSum
@@ -23,24 +32,42 @@ SAC_OPTIONS: dict[str, dict[str, Any]] = {
     "sac, deterministic": {"policy": "deterministic", "alpha": 0.0},
     "sac, linear": {"hidden": ()},
 }
+SQL_OPTIONS: dict[str, dict[str, Any]] = {
+    "sql": {},
+    "sql, gaussian": {"policy": "gaussian", "proposal": "mixed"},
+    "sql, cooling": {"alpha_start": 2.0},
+    "sql, published": {"legacy": True, "target": "hard", "target_interval": 2},
+    "sql, two critics": {"critics": 2, "normalised": True},
+    "sql, linear": {"hidden": ()},
+}
 
 
 def sac(seed: int = 0, **options: Any) -> SAC:
     return SAC(spec(), SACConfig(**(SMALL | options)), seed)
 
 
-def distill(seed: int = 0, updates: int = 50) -> Distill:
+def sql(seed: int = 0, **options: Any) -> SQL:
+    return SQL(spec(), SQLConfig(**(SMALL | {"particles": 8, "value_samples": 6} | options)), seed)
+
+
+def distill(seed: int = 0, updates: int = 50, **options: Any) -> Distill:
     with initialisation(5):  # the Q-function is given, the same whatever the seed
         parts = [Ensemble(3, 2, (16,), 2, alpha, 0.9) for alpha in (0.5, 0.1)]
     q = WeightedSum(parts, (0.5, 0.5), 0.3)
-    return Distill(spec(), q, DistillConfig(updates=updates, **SMALL), seed)
+    return Distill(spec(), q, DistillConfig(updates=updates, **SMALL | options), seed)
 
 
 Make = Callable[[int], Learner]
 LEARNERS: dict[str, Make] = {
-    name: lambda seed, options=options: sac(seed, **options)
-    for name, options in SAC_OPTIONS.items()
-} | {"distill": distill}
+    name: lambda seed, make=make, options=options: make(seed, **options)
+    for make, table in ((sac, SAC_OPTIONS), (sql, SQL_OPTIONS))
+    for name, options in table.items()
+}
+LEARNERS |= {
+    "distill": distill,
+    "distill, forward": lambda seed: distill(seed, loss="forward_kl", particles=4),
+    "distill, implicit": lambda seed: distill(seed, policy="implicit", particles=4),
+}
 every_learner = pytest.mark.parametrize("make", LEARNERS.values(), ids=LEARNERS)
 
 
@@ -130,3 +157,37 @@ def test_annealing_reaches_every_optimiser(make: Make) -> None:
     assert first == [1e-2] * len(first) and rates(0.5) == middle
     assert all(a >= b >= c for a, b, c in zip(first, middle, last, strict=True))
     assert len({*middle}) == len({*last}) == 1
+
+
+# The temperature may fall
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_temperature_falls_in_its_logarithm(name: str) -> None:
+    make, config = ALGORITHMS[name]
+    options = {"hidden": (8,), "alpha": 0.01, "alpha_start": 1.0, "anneal_share": 0.5}
+    learner = make(spec(), config(**options), 0)
+    found = []
+    for done in (0.0, 0.125, 0.25, 0.5, 0.8, 1.0):
+        learner.anneal(done)
+        found.append(learner.alpha)
+    assert found == pytest.approx([1.0, 0.1**0.5, 0.1, 0.01, 0.01, 0.01], rel=1e-5)
+    assert make(spec(), config(**options), 0).alpha == pytest.approx(1.0)  # before the first update
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_without_a_start_it_stays(name: str) -> None:
+    make, config = ALGORITHMS[name]
+    learner = make(spec(), config(hidden=(8,), alpha=0.3), 0)
+    learner.anneal(0.7)
+    assert learner.alpha == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize(
+    "options", [{"alpha_start": 0.0}, {"alpha_start": -1.0}, {"anneal_share": 0.0}]
+)
+def test_what_cannot_fall(name: str, options: dict[str, float]) -> None:
+    _, config = ALGORITHMS[name]
+    with pytest.raises(InvalidValue, match=rf"{name}\.(alpha|anneal_share)"):
+        config(**options)

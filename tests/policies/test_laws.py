@@ -16,6 +16,7 @@ from skillkit.policies import POLICIES, Policy
 from tests.toys import gaussian
 
 DENSE = ["gaussian"]  # with a density, and invertible
+SAMPLERS = ["implicit"]  # with noise, but no density
 POINTS = ["deterministic"]  # without noise
 
 CONFIGS: list[dict[str, Any]] = [
@@ -37,7 +38,8 @@ def made(kind: str, config: dict[str, Any], size: int = 6) -> tuple[Policy, Tens
 
 
 def test_every_policy_is_tested() -> None:
-    assert sorted(DENSE + POINTS) == sorted(POLICIES)
+    assert sorted(DENSE + SAMPLERS + POINTS) == sorted(POLICIES)
+    assert sorted(DENSE) == sorted(kind for kind in POLICIES if POLICIES[kind].has_density)
 
 
 # Every policy
@@ -47,7 +49,8 @@ def test_every_policy_is_tested() -> None:
 @every_config
 def test_shapes_and_bounds(kind: str, config: dict[str, Any], float64: None) -> None:
     policy, obs, noise = made(kind, config)
-    assert policy.kind == kind and policy.noise_dim in (0, config["action_dim"])
+    assert policy.kind == kind
+    assert policy.noise_dim == (0 if kind in POINTS else config["action_dim"])
     for action in (policy.act(obs, noise), policy.mode(obs), policy.act(1e3 * obs, 1e3 * noise)):
         assert action.shape == (6, config["action_dim"]) and (action.abs() <= 1).all()
 
@@ -192,7 +195,7 @@ def test_saturated_actions_have_finite_densities_and_gradients(
 # Policies without one
 
 
-@pytest.mark.parametrize("kind", POINTS)
+@pytest.mark.parametrize("kind", SAMPLERS + POINTS)
 def test_no_density_is_said_in_a_sentence(kind: str) -> None:
     policy, obs, noise = made(kind, CONFIGS[1])
     action = policy.act(obs, noise)
