@@ -36,10 +36,11 @@ class Evaluation:
         task: the task that was played.
         seed: with the number of episodes, what determines the episodes.
         metrics: name -> one number per episode (episodes,): return [r], undiscounted; length
-            [steps]; where the task has them, final_distance (on the state after the last step)
-            and success (0 or 1).
+            [steps]; where the task has them, final_distance, success (0 or 1) and its outcomes
+            (0 or 1), all on the state after the last step.
         initial_observations: at reset. (episodes, O)
         final_observations: after the last step. (episodes, O)
+        paths: all observations, NaN after the end, if asked for. (episodes, horizon + 1, O)
     """
 
     task: Task
@@ -47,6 +48,7 @@ class Evaluation:
     metrics: dict[str, Array]
     initial_observations: Array
     final_observations: Array
+    paths: Array | None = None
 
     @property
     def episodes(self) -> int:
@@ -70,6 +72,7 @@ def evaluate(
     *,
     noise_dim: int = 0,
     threads: int = 1,
+    paths: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Play `episodes` episodes of a task.
@@ -79,6 +82,7 @@ def evaluate(
             called with noise too, (E, O), (E, noise_dim) -> (E, A). `controller.batch` is both.
         num_envs: parallel sub-environments; min(episodes, 50) by default.
         noise_dim: entries of action noise ~ N(0, I), drawn from each episode's own stream.
+        paths: keep every observation.
         progress: called with (episodes done, episodes) after each step that ended one.
 
     Raises:
@@ -95,11 +99,11 @@ def evaluate(
         raise InvalidValue(f"the seed of an evaluation is {seed}; use 0 or more")
     env = make(task, num_envs, seed=seed, threads=threads)
     try:
-        log = _Log(episodes, task.spec.observation_dim, progress)
+        log = _Log(episodes, task, paths, progress)
         _play(act, env, episode_seeds(seed, episodes), noise_dim, log)
     finally:
         env.close()
-    return Evaluation(task, seed, _metrics(task, log), log.initial, log.final)
+    return Evaluation(task, seed, _metrics(task, log), log.initial, log.final, log.paths)
 
 
 def episode_seeds(seed: int, episodes: int) -> list[int]:
@@ -115,25 +119,34 @@ def _noise_stream(seed: int) -> np.random.Generator:
 class _Log:
     """Per-episode records, filled as the sub-environments go through the episodes."""
 
-    def __init__(self, episodes: int, width: int, progress: Progress | None) -> None:
+    def __init__(self, episodes: int, task: Task, paths: bool, progress: Progress | None) -> None:
         self.episodes, self.done, self.progress = episodes, 0, progress
         self.returns, self.lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
+        width = task.spec.observation_dim
         self.initial, self.final = (np.zeros((episodes, width), np.float32) for _ in range(2))
+        shape = (episodes, task.horizon + 1, width)
+        self.paths = np.full(shape, np.nan, np.float32) if paths else None
 
     def begin(self, episode: Array, obs: Array) -> None:
         """Episodes (n,) start at observations (n, O); those past the end do not count."""
         real = episode < self.episodes
         self.initial[episode[real]] = obs[real]
+        self._trace(episode[real], obs[real])
 
     def step(self, episode: Array, obs: Array, reward: Array, ended: Array) -> None:
         """One step of the episodes (E,), to observations (E, O) with rewards (E,)."""
         real = episode < self.episodes
         self.returns[episode[real]] += reward[real]
         self.lengths[episode[real]] += 1
+        self._trace(episode[real], obs[real])
         self.final[episode[real & ended]] = obs[real & ended]
         self.done += int((real & ended).sum())
         if self.progress is not None and (real & ended).any():
             self.progress(self.done, self.episodes)
+
+    def _trace(self, episode: Array, obs: Array) -> None:
+        if self.paths is not None:
+            self.paths[episode, self.lengths[episode]] = obs
 
 
 def _play(act: Act, env: Any, seeds: list[int], noise_dim: int, log: _Log) -> None:
@@ -170,6 +183,7 @@ def _metrics(task: Task, log: _Log) -> dict[str, Array]:
     metrics = {"return": log.returns, "length": log.lengths}
     final = log.final.astype(np.float64)
     measured = {"final_distance": task.final_distance(final), "success": task.success(final)}
+    measured |= task.outcome(final)
     return metrics | {
         name: np.asarray(values, np.float64)
         for name, values in measured.items()

@@ -91,6 +91,33 @@ def test_success_and_no_goal() -> None:
     assert 0 < result.means()["success"] < 1
 
 
+def test_outcomes_are_metrics() -> None:
+    outcomes = {"far": lambda now: now["x"] >= 4.5, "near": lambda now: now["x"] < 1.0}
+    result = evaluate(forward, line_task(horizon=3, outcomes=outcomes), episodes=8)
+    end = result.final_observations[:, 0]
+    assert list(result.metrics)[-2:] == ["far", "near"]
+    assert result.metrics["far"].tolist() == (end >= 4.5).astype(float).tolist()
+    assert 0 < result.means()["far"] < 1 and result.means()["near"] == 0
+    assert result.summary()["far"]["mean"] == (end >= 4.5).mean()
+
+
+def test_paths_are_kept_on_request() -> None:
+    task = line_task(noise=0.3, horizon=6)
+    result = evaluate(noisy, task, episodes=9, num_envs=4, noise_dim=1, paths=True)
+    assert evaluate(noisy, task, episodes=9, noise_dim=1).paths is None
+    assert result.paths is not None and result.paths.shape == (9, 7, 1)
+    for path, length, first, last in zip(
+        result.paths, result.metrics["length"], result.initial_observations,
+        result.final_observations, strict=True,
+    ):  # fmt: skip
+        steps = int(length)
+        assert path[0] == first and path[steps] == last
+        assert np.isfinite(path[: steps + 1]).all() and np.isnan(path[steps + 1 :]).all()
+    walked = np.nansum(np.diff(result.paths[:, :, 0]), axis=1)
+    assert walked == pytest.approx(result.metrics["return"], abs=1e-5)
+    assert len(set(result.metrics["length"])) > 1
+
+
 def noisy(obs: Array, noise: Array) -> Array:
     return np.clip(0.4 + 0.2 * noise[:, :1], -1, 1)
 

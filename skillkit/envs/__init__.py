@@ -14,6 +14,7 @@ from skillkit.envs.catalog import add_tasks, domain, make, task, task_names
 from skillkit.envs.domain import Domain
 from skillkit.envs.expression import combine
 from skillkit.envs.interaction import forbid_interaction
+from skillkit.envs.landscape import Landscape
 from skillkit.envs.mujoco import MujocoDomain
 from skillkit.envs.registration import register
 from skillkit.envs.task import Quantities, Task, Term
@@ -22,6 +23,7 @@ from skillkit.errors import SkillkitError
 __all__ = [
     "BatchedDomain",
     "Domain",
+    "Landscape",
     "MujocoDomain",
     "Quantities",
     "Task",

@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 
 from skillkit.envs.domain import Domain, Recipe
+from skillkit.envs.landscape import Landscape
 from skillkit.errors import InvalidValue, UnknownName
 from skillkit.types import Array, Spec
 
+METRICS = {"return", "length", "final_distance", "success"}  # what evaluations measure anyway
 # What Gymnasium ids, skill names and expressions all accept.
 TASK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*")
 
@@ -92,6 +94,8 @@ class Task:
         start: draws an initial state of the domain; None: the domain's own.
         ends: (now, action, then) -> (B,) bool, the termination; None: never.
         solved: observation -> (B,) bool, success; None: not defined.
+        outcomes: name -> (observation -> (B,) bool); evaluations report the share of each.
+        landscape: what a picture shows; None: where the episodes end.
         scene: MJCF file in `assets/` beside the task file that adds to the world (walls).
         recipe: (algorithm, settings), plain data that the workflow validates; None: the domain's.
         file: where it is declared; filled in by the catalogue.
@@ -106,6 +110,8 @@ class Task:
     start: Callable[[np.random.Generator], Any] | None = None
     ends: Function | None = None
     solved: Callable[[Quantities], Array] | None = None
+    outcomes: Mapping[str, Callable[[Quantities], Array]] = field(default_factory=dict)
+    landscape: Landscape | None = None
     scene: str | None = None
     recipe: Recipe = None  # type: ignore[assignment]  # never None once built
     file: Path | None = None
@@ -127,6 +133,11 @@ class Task:
             raise InvalidValue(f"{whose} needs at least one reward term")
         if not isinstance(self.horizon, int) or self.horizon < 1:
             raise InvalidValue(f"{whose}: horizon must be at least 1 step, got {self.horizon!r}")
+        if taken := sorted(self.outcomes.keys() & METRICS):
+            raise InvalidValue(f"{whose}: {taken[0]!r} is a metric; call the outcome otherwise")
+        if self.landscape is not None:
+            names = [term.name for term in self.terms]
+            self.landscape.check(self.on.plane, self.spec.observation_dim, names)
         if self.recipe is None:
             object.__setattr__(self, "recipe", self.on.recipe)
         elif not _is_recipe(self.recipe):
@@ -227,11 +238,16 @@ class Task:
 
     def success(self, obs: Array) -> Array | None:
         """Whether the task is solved in this state; None if not defined. (B, O) -> (B,) bool"""
-        if self.solved is None:
-            return None
+        return None if self.solved is None else self._holds(self.solved, obs, "solved")
+
+    def outcome(self, obs: Array) -> dict[str, Array]:
+        """Which outcomes hold in this state. (B, O) -> name -> (B,) bool"""
+        return {name: self._holds(test, obs, name) for name, test in self.outcomes.items()}
+
+    def _holds(self, test: Callable[[Quantities], Array], obs: Array, what: str) -> Array:
         values = np.asarray(obs)
-        solved = np.array(self.solved(Quantities(self.on.index, values)), bool)
-        return self._checked(solved, len(values), "solved")
+        found = np.array(test(Quantities(self.on.index, values)), bool)
+        return self._checked(found, len(values), what)
 
     @property
     def scene_file(self) -> Path | None:

@@ -31,10 +31,23 @@ class Distance:
 
 
 @dataclass(frozen=True)
+class Nearest:
+    """Distance to the nearest of several goals, before the step."""
+
+    goals: tuple[Distance, ...]
+
+    def __call__(self, now: Quantities, action: Array, then: Quantities) -> Array:
+        return self.of(now)
+
+    def of(self, state: Quantities) -> Array:
+        return np.asarray(np.min([goal.of(state) for goal in self.goals], axis=0))  # (B,)
+
+
+@dataclass(frozen=True)
 class Within:
     """Whether a state is closer to its goals than `radius`, in the goals' unit."""
 
-    distance: Distance
+    distance: Distance | Nearest
     radius: float
 
     def __call__(self, state: Quantities) -> Array:

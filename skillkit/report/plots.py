@@ -104,8 +104,8 @@ def final_positions_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
     columns = domain.spec.index(domain.plane)
     x, y = (domain.spec.observation[column] for column in columns)
     figure = Figure(figsize=(8, 8), dpi=DPI, layout="constrained")
-    axes = figure.add_subplot(aspect="equal", xlabel=_label(x), ylabel=_label(y))
-    _style(axes)
+    axes = figure.add_subplot(aspect="equal", xlabel=axis_label(x), ylabel=axis_label(y))
+    clean(axes)
     starts = []
     for (colour, marker), (name, evaluation) in zip(STYLES, evaluations.items(), strict=False):
         label = f"{name}{_distance(evaluation, x.unit)}"
@@ -125,7 +125,7 @@ def returns_figure(evaluations: Mapping[str, Evaluation]) -> Figure:
     _domain(evaluations)
     figure = Figure(figsize=(8, 1.6 + 0.8 * len(evaluations)), dpi=DPI, layout="constrained")
     axes = figure.add_subplot(xlabel="return of an episode [r]")
-    _style(axes)
+    clean(axes)
     rng = np.random.default_rng(0)
     for row, (name, evaluation) in enumerate(evaluations.items()):
         values, summary = evaluation.metrics["return"], evaluation.summary()["return"]
@@ -193,7 +193,7 @@ def _goal_lines(axes: Axes, evaluations: Mapping[str, Evaluation], x: Entry, y: 
     for (name, value), colour in colours.items():
         draw = {x.name: axes.axvline, y.name: axes.axhline}.get(name)
         if draw is not None:
-            label = f"goal {_label(x if name == x.name else y, value)}"
+            label = f"goal {axis_label(x if name == x.name else y, value)}"
             draw(value, color=colour, lw=2, ls=(0, (6, 3)), zorder=2, label=label)
 
 
@@ -224,7 +224,7 @@ def _series(rows: Sequence[Mapping[str, float]], key: str) -> Any:
 
 def _curve(axes: Axes, series: Any, name: str, logarithmic: bool) -> None:
     """One panel."""
-    _style(axes)
+    clean(axes)
     marker = "o" if len(series) < 60 else ""
     axes.plot(series[:, 0], series[:, 1], color=STYLES[0][0], lw=1.8, marker=marker, ms=3)
     low, high = series[:, 1].min(), series[:, 1].max()
@@ -239,7 +239,8 @@ def _curve(axes: Axes, series: Any, name: str, logarithmic: bool) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6))
 
 
-def _style(axes: Axes) -> None:
+def clean(axes: Axes) -> None:
+    """The look of all axes: two thin spines, a faint grid behind everything."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     axes.tick_params(color=GREY, labelcolor=INK)
@@ -247,7 +248,7 @@ def _style(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _label(entry: Entry, value: float | None = None) -> str:
+def axis_label(entry: Entry, value: float | None = None) -> str:
     """'puck x [m]', or with a value 'puck x = -1 m'."""
     name = entry.name.replace("_", " ")
     if value is None:

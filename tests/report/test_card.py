@@ -107,6 +107,25 @@ def test_card_of_a_composed_skill() -> None:
     assert "composed from the Q-functions" in text
 
 
+def test_what_a_composition_costs() -> None:
+    row = {"mean": 12.345, "q95": 20.0}
+    metrics = {
+        "pairwise_disagreement": {"a, b": row, "a, c": row},
+        "estimated": {"policy_gap": row, "optimal_gap": row},
+    }
+    described = manifest(
+        "push_x+push_y", kind="composed", parents=PARENTS, weights=[0.7, 0.3], metrics=metrics
+    )
+    lines = card.text(described, played("push_x+push_y"), "").splitlines()
+    first = lines.index("| G of a, b alone | 12.3 | 20 |")
+    assert [line.split(" | ")[0] for line in lines[first : first + 4]] == [
+        "| G of a, b alone", "| G of a, c alone", "| C, to the optimum",
+        "| F, to the value of the policy of Q_S",
+    ]  # fmt: skip
+    alone = {"pairwise_disagreement": {"a, b": row}}
+    assert card.costs(manifest("push_x", metrics=alone)) == []  # the two are the whole
+
+
 def test_a_stacked_skill_has_parents_without_weights() -> None:
     described = manifest("push_x", kind="stacked", parents=PARENTS[:1])
     assert "| push_x@2 |  | abababababab |" in card.text(described, played("push_x"), "")
