@@ -190,6 +190,7 @@ def show(table: Table) -> None:
 def composition(skill: Skill, where: Registry) -> None:
     """The table of `compose`: every skill in the composed task, and what the sum costs."""
     from skillkit.envs import task as find_task
+    from skillkit.report.card import ESTIMATED, costs
 
     scores = dict(skill.metrics["parents"])
     scores[skill.name] = skill.metrics["evaluation"]
@@ -203,14 +204,21 @@ def composition(skill: Skill, where: Registry) -> None:
         made.add_row(name, mean(row, "final_distance", ".3f"), mean(row, "return", ".1f"))
     show(made)
     m, timing = skill.metrics, skill.manifest.timing
+    if "seconds_per_action" in timing:
+        click.echo(f"an action takes {1e3 * timing['seconds_per_action']:.2f} ms")
     click.echo(
         f"{timing['updates']:,} updates in {timing['seconds']:.1f} s, "
         f"{m['interactions']} environment steps\n"
-        f"disagreement of the skills: {m['disagreement_mean']:.2f} on average, "
-        f"{m['disagreement_q95']:.2f} at the 95 % quantile; "
-        f"estimated gap to the optimum {m['gap_q95']:.1f} r\n"
-        f"candidates that count: {m['effective_sample_size']:.0f} of {m['candidates']:.0f}"
+        f"disagreement of the skills: {m['disagreement_mean']:.2f} r on average, "
+        f"{m['disagreement_q95']:.2f} r at the 95 % quantile\n"
+        f"candidates that count: {m['effective_sample_size']:.0f} of {m['candidates']:.0f}\n"
+        f"visited states that the replay covers: {m['replay_coverage']:.0%}"
     )
+    if rows := costs(skill.manifest):
+        made = table("[r]", "mean", "95 %", title=ESTIMATED[0].lower() + ESTIMATED[1:])
+        for row in rows:
+            made.add_row(*row)
+        show(made)
     if not m["covered"]:
         click.echo("at this temperature the sum is not an upper bound of the optimal Q-function")
 

@@ -29,6 +29,7 @@ def text(manifest: Manifest, evaluation: Evaluation, command: str) -> str:
     sections = (
         _head(manifest, evaluation),
         _results(manifest, evaluation),
+        _cost(manifest),
         _task(manifest, evaluation),
         _origin(manifest, command),
         _use(manifest),
@@ -49,6 +50,7 @@ def _results(manifest: Manifest, evaluation: Evaluation) -> str:
     goals = _entries(manifest).keys() & evaluation.task.goals.keys()
     distance = {_entries(manifest)[name].unit for name in goals}
     units = UNITS | {"final_distance": distance.pop() if len(distance) == 1 else ""}
+    units |= dict.fromkeys(evaluation.task.outcomes, "share")
     rows = [
         (_with_unit(name, units.get(name, "")), *(f"{row[key]:.3g}" for key in ("mean", "std")),
          f"{row['low']:.3g} to {row['high']:.3g}")
@@ -62,6 +64,40 @@ def _results(manifest: Manifest, evaluation: Evaluation) -> str:
     return (
         f"## Results\n\n{evaluation.episodes} episodes, evaluation seed {evaluation.seed}, "
         f"deterministic policy.\n\n{table}" + (f"\n{more}" if more else "")
+    )
+
+
+# What `compose` estimates, in the order of the table (THEORY 5)
+COSTS = {
+    "optimal_gap": "C, to the optimum",
+    "optimal_gap_lower": "C_lo <= C",
+    "optimal_gap_upper": "C_up >= C",
+    "policy_gap": "F, to the value of the policy of Q_S",
+    "distilled_gap": "F^pi, to the value of this policy",
+    "regret_bound": "F^pi - C_lo, the regret of this policy at most",
+    "thesis_regret": "D, the bound of the thesis",
+}
+
+
+ESTIMATED = "Estimated on stored transitions, as if the skills' Q-functions were soft-optimal"
+
+
+def costs(manifest: Manifest) -> list[tuple[str, str, str]]:
+    """Rows (what, mean, 95 % quantile) over stored states [r]; none unless it was estimated."""
+    m = manifest.metrics
+    estimated = m.get("estimated", {})
+    pairs = m.get("pairwise_disagreement", {})
+    rows = {f"G of {pair} alone": row for pair, row in pairs.items() if len(pairs) > 1}
+    rows |= {text: estimated[key] for key, text in COSTS.items() if key in estimated}
+    return [(text, f"{row['mean']:.3g}", f"{row['q95']:.3g}") for text, row in rows.items()]
+
+
+def _cost(manifest: Manifest) -> str:
+    if not (rows := costs(manifest)):
+        return ""
+    return (
+        "## What the composition costs\n\nCounted from Q_S, the sum of the Q-functions, down. "
+        f"{ESTIMATED}.\n\n" + _table(("[r]", "mean", "95 % quantile"), rows)
     )
 
 
@@ -91,6 +127,8 @@ def _origin(manifest: Manifest, command: str) -> str:
         f"with {versions}. Stored replay: {manifest.replay['episodes']} episodes, "
         f"{manifest.replay['transitions']} transitions."
     )
+    if manifest.siblings:
+        text += f" Trained together with {', '.join(manifest.siblings)}, on one shared replay."
     if not manifest.parents:
         return text
     rows = [

@@ -46,9 +46,9 @@ def part(module: Policy | SoftQ) -> dict[str, Any]:
     return {"kind": module.kind, "config": module.config}
 
 
-def score(policy: Policy, task: Task, episodes: int) -> Evaluation:
+def score(policy: Policy, task: Task, episodes: int, paths: bool = False) -> Evaluation:
     """Play a live policy's mode on the standard episodes, which no training sees."""
-    return evaluate(controller(task, policy).batch, task, episodes)
+    return evaluate(controller(task, policy).batch, task, episodes, paths=paths)
 
 
 @contextmanager

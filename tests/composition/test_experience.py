@@ -1,0 +1,50 @@
+"""All that skills have stored, as the experience of another task."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from skillkit.composition.experience import relabelled_union
+from skillkit.envs import task
+from skillkit.errors import IncompatibleSkills
+from skillkit.skill import Skill, load
+from tests.point_skills import trained
+
+
+@pytest.fixture(scope="module")
+def skills() -> list[Skill]:
+    return [load(name, trained()) for name in ("point_x", "point_y")]
+
+
+@pytest.mark.parametrize("expression", ["point_x+point_y", "0.2*point_x+0.8*point_y", "point_roam"])
+def test_every_transition_has_the_reward_of_the_task(skills: list[Skill], expression: str) -> None:
+    wanted = task(expression)
+    replay = relabelled_union(skills, wanted)
+    found, stored = replay.all(), [skill.replay.all() for skill in skills]
+    assert len(replay) == sum(len(skill.replay) for skill in skills)
+    for name in ("obs", "action", "next_obs"):
+        expected = torch.cat([getattr(batch, name) for batch in stored])
+        torch.testing.assert_close(getattr(found, name), expected, rtol=0, atol=0)
+    transition = found.obs.numpy(), wanted.spec.native(found.action.numpy()), found.next_obs.numpy()
+    reward = torch.from_numpy(wanted.reward(*transition).astype(np.float32))
+    torch.testing.assert_close(found.reward, reward)
+    torch.testing.assert_close(found.discount, torch.full_like(reward, skills[0].gamma))
+
+
+def test_of_the_sum_it_is_the_weighted_sum(skills: list[Skill]) -> None:
+    parts = [relabelled_union(skills, task(name)).all().reward for name in ("point_x", "point_y")]
+    both = relabelled_union(skills, task("0.2*point_x+0.8*point_y")).all().reward
+    torch.testing.assert_close(both, 0.2 * parts[0] + 0.8 * parts[1])
+
+
+def test_the_skills_keep_their_own_rewards(skills: list[Skill]) -> None:
+    before = skills[0].replay.all().reward.clone()
+    relabelled_union(skills, task("point_y"))
+    assert torch.equal(skills[0].replay.all().reward, before)
+
+
+def test_another_domain_is_refused(skills: list[Skill]) -> None:
+    with pytest.raises(IncompatibleSkills, match="no experience of push_x; choose a task of the"):
+        relabelled_union(skills, task("push_x"))
