@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 
 from skillkit.algorithms import Distill, DistillConfig
+from skillkit.algorithms.distill import LOSSES, Plateau
 from skillkit.errors import InvalidValue, SkillkitError, UnknownName
+from skillkit.functional.losses import squash_log_det
+from skillkit.policies import DeterministicPolicy, ImplicitPolicy, Policy
 from skillkit.q_functions import Ensemble, SoftQ, WeightedSum
 from skillkit.types import Batch
-from tests.toys import GaussianQ, batch, spec
+from tests.toys import FlatQ, GaussianQ, TwoPeaks, batch, gaussian, spec
 
 SMALL: dict[str, Any] = {"hidden": (32,), "batch_size": 64}
+Parents = Sequence[tuple[Policy, SoftQ]]
 
 
-def distilled(q: SoftQ, updates: int, actions: int = 2, **options: Any) -> tuple[Distill, float]:
+def distilled(
+    q: SoftQ, updates: int, actions: int = 2, parents: Parents = (), **options: Any
+) -> tuple[Distill, float]:
     """The learner after all its updates, and its mean loss over the last tenth of them."""
-    learner = Distill(spec(1, actions), q, DistillConfig(updates=updates, **SMALL | options), 0)
+    config = DistillConfig(updates=updates, **SMALL | options)
+    learner = Distill(spec(1, actions), q, config, 0, parents=parents)
     rng, losses = torch.Generator().manual_seed(1), []  # not the seed of the learner's noise
     for update in range(updates):
         learner.anneal(update / updates)
@@ -58,6 +66,154 @@ def test_a_sum_distils_into_the_product_of_policies() -> None:
     assert mean.item() == pytest.approx(-0.01627907, abs=0.05)
     assert log_std.exp().item() == pytest.approx(math.sqrt(0.13395349), rel=0.07)
     assert loss == pytest.approx(0.2 * 1.49075728, abs=0.02)  # -V_S = G here, every V_i being 0
+
+
+# Every loss reaches it
+
+PARENTS: Parents = [(gaussian([-0.5], [0.4]), FlatQ()), (gaussian([0.8], [0.7]), FlatQ())]
+
+
+def spread(learner: Distill, state: float = 0.0) -> tuple[float, float]:
+    """Mean and standard deviation of u in a state, from samples: any policy has them."""
+    rng = torch.Generator().manual_seed(3)
+    noise = torch.randn(4_000, learner.policy.noise_dim, generator=rng)
+    with torch.no_grad():
+        u = learner.policy.raw(torch.full((4_000, 1), state), noise)
+    return u.mean().item(), u.std().item()
+
+
+LOSS_OPTIONS: dict[str, dict[str, Any]] = {
+    "reverse_kl": {},
+    "forward_kl": {"loss": "forward_kl", "particles": 8},
+    "svgd": {"policy": "implicit", "particles": 16},
+    "svgd of a gaussian": {"loss": "svgd", "particles": 16},
+}
+every_loss = pytest.mark.parametrize("loss", LOSS_OPTIONS)
+
+
+def test_every_loss_is_tested() -> None:
+    assert {name.split(" ")[0] for name in LOSS_OPTIONS} == LOSSES.keys()
+
+
+@every_loss
+def test_a_known_policy(loss: str) -> None:
+    """The optimum is N(.3 + .6 s, .3^2) before the tanh."""
+    q = GaussianQ((0.3,), (0.3,), alpha=0.2, slope=0.6, height=5.0)
+    options = {"learning_rate": 1e-2, **LOSS_OPTIONS[loss]}
+    learner, _ = distilled(q, 300, actions=1, parents=PARENTS, **options)
+    for state in (-0.8, 0.0, 0.8):
+        mean, std = spread(learner, state)
+        assert mean == pytest.approx(0.3 + 0.6 * state, abs=0.07)
+        assert std == pytest.approx(0.3, rel=0.15)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_trust_moves_the_target_towards_the_parents(loss: str) -> None:
+    """exp((Q + beta log pi_1)/(alpha + beta)) is Gaussian: precisions add as alpha to beta."""
+    alpha, beta, (m, s), (m_1, s_1) = 0.2, 0.6, (0.7, 0.3), (-0.5, 0.4)
+    precision = (alpha / s**2 + beta / s_1**2) / (alpha + beta)
+    mean = (alpha * m / s**2 + beta * m_1 / s_1**2) / (alpha + beta) / precision
+    options = {"learning_rate": 1e-2, "trust": beta, **LOSS_OPTIONS[loss]}
+    q = GaussianQ((m,), (s,), alpha)
+    learner, _ = distilled(q, 200, actions=1, parents=PARENTS[:1], **options)
+    found = spread(learner)
+    assert found[0] == pytest.approx(mean, abs=0.05)
+    assert found[1] == pytest.approx(precision**-0.5, rel=0.15)
+
+
+def test_trust_is_a_penalty_on_the_divergence() -> None:
+    """E[alpha log pi - Q] + beta KL(pi || mix), the mixture of both parents by hand."""
+    q, beta = GaussianQ((0.3,), (0.3,), 0.2), 0.6
+    config = DistillConfig(trust=beta, **SMALL)
+    learner, twin = (Distill(spec(1, 1), q, config, 0, parents=PARENTS) for _ in range(2))
+    data = batch(64, 1, 1)
+    action, log_pi = twin.policy.act_and_log_prob(data.obs, twin.noise(64))
+    own = [policy.log_prob(data.obs, action).exp() for policy, _ in PARENTS]
+    divergence = (log_pi - (sum(own) / 2).log()).mean()
+    expected = (0.2 * log_pi - q(data.obs, action)).mean() + beta * divergence
+    found = learner.update(data)["distillation_loss"]
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_divergence_within_or_around() -> None:
+    """Of two peaks at +-.6 reverse KL takes one, forward KL covers both, here in one state."""
+    data, moments = batch(64, 1, 1)._replace(obs=torch.zeros(64, 1)), {}
+    for loss in ("reverse_kl", "forward_kl"):
+        config = DistillConfig(loss=loss, learning_rate=1e-2, particles=8, **SMALL)
+        learner = Distill(spec(1, 1), TwoPeaks(0.1), config, 0, parents=PARENTS)
+        for update in range(300):
+            learner.anneal(update / 300)
+            learner.update(data)
+        moments[loss] = spread(learner)
+    u = torch.linspace(-4, 4, 4001)
+    q = TwoPeaks(0.1)(torch.zeros(4001, 1), torch.tanh(u)[:, None])
+    density = torch.softmax(q / 0.3 + squash_log_det(u[:, None]), 0)
+    assert abs(moments["reverse_kl"][0]) == pytest.approx(math.atanh(0.6), abs=0.1)
+    assert moments["reverse_kl"][1] < 0.3
+    assert moments["forward_kl"][0] == pytest.approx(0.0, abs=0.1)
+    assert moments["forward_kl"][1] == pytest.approx(float(density @ u.square()) ** 0.5, rel=0.1)
+
+
+def test_an_implicit_policy_has_both_peaks() -> None:
+    options = {"policy": "implicit", "learning_rate": 1e-2, "particles": 16}
+    learner, _ = distilled(TwoPeaks(0.25), 300, actions=1, **options)
+    noise = torch.randn(4_000, 1, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        action = learner.policy.act(torch.zeros(4_000, 1), noise)[:, 0]
+    assert 0.35 < (action > 0).float().mean() < 0.65
+    assert (action.abs() > 0.35).float().mean() > 0.7
+
+
+def test_the_effective_sample_size_says_whether_the_proposal_meets_the_target() -> None:
+    """The parents themselves: nearly all candidates count; a peak elsewhere: nearly none."""
+    counts = []
+    for q in (GaussianQ((-0.5,), (0.4,), 0.2), GaussianQ((2.5,), (0.02,), 0.2)):
+        config = DistillConfig(loss="forward_kl", particles=8, **SMALL)
+        learner = Distill(spec(1, 1), q, config, 0, parents=PARENTS[:1])
+        counts.append(learner.update(batch(64, 1, 1))["effective_sample_size"].item())
+    assert counts[0] > 9 and 1 <= counts[1] < 2.5  # of 16
+
+
+# When to stop
+
+
+def test_a_plateau_by_hand() -> None:
+    """10 -> 0 in all: a fall below 1 % of that, of 8 at update 400, is none."""
+    plateau = Plateau(patience=400)
+    losses = {0: 10.0, 200: 4.0, 400: 2.0, 600: 1.95, 800: 1.93, 1000: 0.5, 1200: 0.6, 1400: 0.45}
+    assert [update for update, loss in losses.items() if plateau(update, loss)] == [800, 1400]
+
+
+def test_a_plateau_does_not_depend_on_unit_or_offset() -> None:
+    losses = [8.0, 3.0, 1.0, 0.99, 0.985, 0.98, 0.98]
+    stops = []
+    for unit, offset in ((1.0, 0.0), (100.0, -5e3), (1e-3, 7.0)):
+        plateau = Plateau(2)
+        stops.append([plateau(i, unit * loss + offset) for i, loss in enumerate(losses)])
+    assert stops[0] == stops[1] == stops[2] == [False] * 4 + [True] * 3
+
+
+def test_a_loss_that_only_rises_stops_too() -> None:
+    plateau = Plateau(200)
+    assert [plateau(100 * i, float(i)) for i in range(4)] == [False, False, True, True]
+
+
+@every_loss
+def test_the_score_has_the_same_noise_each_time(loss: str) -> None:
+    q, data = GaussianQ((0.3,), (0.3,), 0.2), batch(64, 1, 1)
+    options = DistillConfig(**SMALL, **LOSS_OPTIONS[loss])
+    learner = Distill(spec(1, 1), q, options, 0, parents=PARENTS)
+    state = learner.generator.get_state()
+    before = learner.score(data.obs)
+    assert learner.score(data.obs) == before
+    assert torch.equal(learner.generator.get_state(), state)
+    learner.anneal(1.0)  # at the rate 0
+    learner.update(data)
+    assert learner.score(data.obs) == before
+    learner.anneal(0.0)
+    for _ in range(30):
+        learner.update(data)
+    assert learner.score(data.obs) < before
 
 
 # What it may use, and touch
@@ -128,8 +284,28 @@ def test_the_learning_rate_falls_along_half_a_cosine_to_zero() -> None:
         ({"updates": 0}, InvalidValue, "distill size"),
         ({"hidden": (0,)}, InvalidValue, "distill size"),
         ({"policy": "deterministic"}, InvalidValue, "a deterministic policy has no density"),
+        ({"loss": "reverse-kl"}, UnknownName, "did you mean reverse_kl"),
+        ({"policy": "implicit", "loss": "reverse_kl"}, InvalidValue, "use distill.loss=svgd"),
+        ({"policy": "implicit", "loss": "forward_kl"}, InvalidValue, "use distill.loss=svgd"),
+        ({"trust": -0.1}, InvalidValue, "distill.trust and distill.patience must not"),
+        ({"patience": -1}, InvalidValue, "distill.trust and distill.patience must not"),
+        ({"particles": 3}, InvalidValue, "distill.particles must be at least 4, got 3"),
     ],
 )
 def test_bad_configs(options: dict[str, Any], error: type[SkillkitError], words: str) -> None:
     with pytest.raises(error, match=words):
         DistillConfig(**options)
+
+
+@pytest.mark.parametrize("policy", [ImplicitPolicy, DeterministicPolicy])
+def test_parents_without_density_cannot_be_trusted(policy: type[Policy]) -> None:
+    parents = [*PARENTS, (policy(1, 1), FlatQ())]
+    for given in (parents, []):
+        with pytest.raises(InvalidValue, match="leave it 0, or compose skills with gaussian"):
+            Distill(spec(1, 1), FlatQ(), DistillConfig(trust=0.1), 0, parents=given)
+
+
+def test_the_loss_follows_from_the_policy() -> None:
+    assert DistillConfig().objective == "reverse_kl"
+    assert DistillConfig(policy="implicit").objective == "svgd"
+    assert DistillConfig(loss="forward_kl").objective == "forward_kl"
