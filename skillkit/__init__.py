@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from skillkit.skill import load as load
     from skillkit.workflows.compose import compose as compose
     from skillkit.workflows.train import train as train
+    from skillkit.workflows.train import train_together as train_together
 
 __version__ = "0.1.0"
 
 _HOME = {
     "train": "skillkit.workflows.train",
+    "train_together": "skillkit.workflows.train",
     "compose": "skillkit.workflows.compose",
     "load": "skillkit.skill",
     "Skill": "skillkit.skill",

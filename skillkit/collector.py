@@ -1,8 +1,9 @@
-"""Environment and policy in, replay out; with its own accounting of episodes."""
+"""Environment and policies in, replay out; with its own accounting of episodes."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 
+from skillkit.envs import Task
 from skillkit.errors import InvalidValue
 from skillkit.policies import Policy
 from skillkit.policies.policy import unsquash
@@ -28,12 +30,16 @@ class Exploration:
         share: of the steps taken with uniform actions instead, in [0, 1), in stretches. They show
             the critics what lies beside the policy's own path, which composition needs.
         length: of such a stretch, on average [steps].
+        hand_over: where several skills are trained together, how long one acts until another
+            takes over, on average [steps]; 0: an episode belongs to one. A skill thus learns what
+            to do where the others lead, which is what their composition will ask of it.
         added_std: of noise added to the pre-tanh action, for a policy that has none of its own.
     """
 
     correlation: float = 0.0
     share: float = 0.0
     length: float = 50.0
+    hand_over: float = 0.0
     added_std: float = 0.0
 
     def __post_init__(self) -> None:
@@ -43,6 +49,8 @@ class Exploration:
             raise InvalidValue(
                 "explore.length must be at least 1, and explore.added_std at least 0"
             )
+        if self.hand_over != 0 and self.hand_over < 1:
+            raise InvalidValue("explore.hand_over takes at least 1 step, or 0 for whole episodes")
         if (needed := self.share / (1 - self.share)) > self.length:  # with single steps between
             raise InvalidValue(
                 f"explore.share={self.share:g} takes stretches of at least {needed:.3g} steps; "
@@ -51,8 +59,10 @@ class Exploration:
 
 
 class Collector:
-    """Steps E environments with a policy and stores every transition.
+    """Steps E environments with one policy, or with several that share them, and stores it all.
 
+    Several policies mean several tasks of one domain: each environment is in the hands of one
+    policy at a time, and every transition is stored with the reward of every task.
     The observation after a step is always the true next one; finished episodes are reset by
     mask afterwards, so no transition ever crosses an episode boundary.
     """
@@ -64,7 +74,10 @@ class Collector:
         replay: ReplayBuffer,
         generator: torch.Generator,
         exploration: Exploration | None = None,
+        tasks: Sequence[Task] = (),
     ) -> None:
+        """`tasks`: whose rewards to store; none, and it is the environment's own reward."""
+        self.tasks = tuple(tasks)
         self.env, self.spec, self.replay, self.generator = env, spec, replay, generator
         self.exploration = exploration or Exploration()
         self.steps = 0  # environment steps taken, over all environments
@@ -75,6 +88,7 @@ class Collector:
         self._running = np.zeros(env.num_envs)
         self._last: dict[str, torch.Tensor] = {}  # the previous noise, by what it is for
         self._straying = torch.zeros(env.num_envs, dtype=torch.bool)
+        self._acting = torch.arange(env.num_envs) % max(len(self.tasks), 1)
 
     def resume(self, steps: int, episodes: int) -> None:
         """Go on after an interruption: the environments begin new episodes."""
@@ -83,33 +97,57 @@ class Collector:
         self._episode = episodes + np.arange(self.env.num_envs)
         self.episodes = episodes + self.env.num_envs
 
-    def step(self, policy: Policy | None) -> None:
-        """One step in every environment; without a policy the action is uniform."""
+    def step(self, policies: Sequence[Policy]) -> None:
+        """One step in every environment; without a policy the action is uniform.
+
+        Args:
+            policies: one for each of the tasks.
+        """
         if self.obs is None:
             self.obs, _ = self.env.reset()
-        u = self._choose(policy, self.obs)
+        u = self._choose(policies, self.obs)
         action, pre_tanh = torch.tanh(u).numpy(), u.numpy()
-        next_obs, reward, terminated, truncated, _ = self.env.step(self.spec.native(action))
+        native = self.spec.native(action)
+        next_obs, reward, terminated, truncated, _ = self.env.step(native)
+        rewards = [task.reward(self.obs, native, next_obs) for task in self.tasks] or [reward]
         self.replay.add(
-            self.obs, action, pre_tanh, reward, terminated, truncated, next_obs,
+            self.obs, action, pre_tanh, np.stack(rewards, axis=1), terminated, truncated, next_obs,
             self._episode, self.steps,
         )  # fmt: skip
         self.steps += self.env.num_envs
         self._running += reward
         self.obs = self._reset(next_obs, terminated | truncated)
 
-    def _choose(self, policy: Policy | None, obs: Array) -> torch.Tensor:
+    def _choose(self, policies: Sequence[Policy], obs: Array) -> torch.Tensor:
         """Pre-tanh actions. (E, O) -> (E, A)"""
         uniform = unsquash(torch.erf(self._noise("uniform", self.spec.action_dim) / 2**0.5))
-        if policy is None:
+        if not policies:
             return uniform  # erf(eps / sqrt 2) = 2 Phi(eps) - 1 is uniform on [-1, 1]
-        device = next(policy.parameters()).device
-        noise = self._noise("policy", policy.noise_dim)
-        with torch.no_grad():
-            u = policy.raw(torch.from_numpy(obs).to(device), noise.to(device)).cpu()
+        u = self._act(policies, torch.from_numpy(obs))
         if self.exploration.added_std:
             u = u + self.exploration.added_std * self._noise("added", self.spec.action_dim)
         return torch.where(self._stray()[:, None], uniform, u)
+
+    @torch.no_grad()
+    def _act(self, policies: Sequence[Policy], obs: torch.Tensor) -> torch.Tensor:
+        """The policy in charge of each environment acts. (E, O) -> (E, A)"""
+        device = next(policies[0].parameters()).device
+        noise = self._noise("policy", policies[0].noise_dim)
+        if len(policies) == 1:
+            return policies[0].raw(obs.to(device), noise.to(device)).cpu()
+        if self.exploration.hand_over:
+            chance = torch.rand(self.env.num_envs, generator=self.generator)
+            self._deal(chance < 1 / self.exploration.hand_over)
+        u = torch.empty(len(obs), self.spec.action_dim)
+        for index, policy in enumerate(policies):
+            mine = self._acting == index
+            u[mine] = policy.raw(obs[mine].to(device), noise[mine].to(device)).cpu()
+        return u
+
+    def _deal(self, where: torch.Tensor) -> None:
+        """Another skill, drawn anew, takes charge of these environments. (E,) bool"""
+        drawn = torch.randint(len(self.tasks), where.shape, generator=self.generator)
+        self._acting = torch.where(where, drawn, self._acting)
 
     def _noise(self, purpose: str, dim: int) -> torch.Tensor:
         """eps_t = rho eps_{t-1} + sqrt(1 - rho^2) xi_t, which is N(0, I) for every rho. (E, dim)"""
@@ -137,5 +175,7 @@ class Collector:
         self._episode = self._episode.copy()
         self._episode[done] = self.episodes + np.arange(count)
         self.episodes += count
+        if len(self.tasks) > 1:
+            self._deal(torch.from_numpy(done))
         fresh, _ = self.env.reset(options={"reset_mask": done})
         return np.asarray(fresh)

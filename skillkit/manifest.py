@@ -196,6 +196,7 @@ _SHAPE: dict[str, Any] = {
     "q": _PART_SHAPE,
     "parents": [{"name": _skill_name, "version": _count_or_null, "content_id": _text_or_null}],
     "weights": [_number],
+    "siblings": [_skill_name],
     "seed": _count,
     "versions": _object,
     "metrics": _object,
@@ -227,6 +228,7 @@ class Manifest:
     q: dict[str, Any]  # kind, config
     parents: list[Parent] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)  # of a composed skill, one a parent
+    siblings: list[str] = field(default_factory=list)  # trained in the same run, on one replay
     seed: int
     versions: dict[str, str] = field(default_factory=library_versions)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -269,6 +271,7 @@ class Manifest:
         if data.get("format") != FORMAT:
             given = reprlib.repr(data.get("format"))
             raise InvalidValue(f"its format is {given}, and this skillkit reads format {FORMAT}")
+        data = {"siblings": []} | dict(data)  # TEMPORARY
         if odd := sorted(data.keys() ^ {item.name for item in fields(Manifest)}):
             raise InvalidValue(f"the field {reprlib.repr(odd[0])} is missing or unknown")
         try:

@@ -29,7 +29,8 @@ class ReplayBuffer:
     """A ring of transitions; the oldest are overwritten once it is full.
 
     One table of float32 rows, so that a batch is a single gather:
-    obs (O) | next_obs (O) | action (A) | pre_tanh (A) | reward (1) | discount (1).
+    obs (O) | next_obs (O) | action (A) | pre_tanh (A) | discount (1) | rewards (N).
+    Tasks that are trained together share the transitions and have a reward column each.
     """
 
     def __init__(
@@ -39,12 +40,13 @@ class ReplayBuffer:
         action_dim: int,
         gamma: float,
         device: str | torch.device = "cpu",
+        tasks: int = 1,
     ) -> None:
         if capacity < 1:
             raise InvalidValue(f"a replay buffer needs a capacity of at least 1, got {capacity}")
         self.capacity, self.gamma = int(capacity), float(gamma)
-        self.observation_dim, self.action_dim = observation_dim, action_dim
-        width = 2 * observation_dim + 2 * action_dim + 2
+        self.observation_dim, self.action_dim, self.tasks = observation_dim, action_dim, tasks
+        width = 2 * observation_dim + 2 * action_dim + 1 + tasks
         self.rows = torch.zeros(self.capacity, width, device=device)
         # Which episode a row belongs to, how that episode stood after it, and when it was made.
         self.episode = torch.zeros(self.capacity, dtype=torch.int64)
@@ -61,14 +63,14 @@ class ReplayBuffer:
 
     def _columns(self, rows: Tensor) -> tuple[Tensor, ...]:
         o, a = self.observation_dim, self.action_dim
-        return torch.split(rows, [o, o, a, a, 1, 1], dim=-1)
+        return torch.split(rows, [o, o, a, a, 1, self.tasks], dim=-1)
 
     def add(
         self,
         obs: Array,  # (E, O)
         action: Array,  # (E, A) unit
         pre_tanh: Array,  # (E, A)
-        reward: Array,  # (E,)
+        rewards: Array,  # (E, N), or (E,) for one task
         terminated: Array,  # (E,)
         truncated: Array,  # (E,)
         next_obs: Array,  # (E, O)
@@ -77,7 +79,8 @@ class ReplayBuffer:
     ) -> None:
         """Append one transition of each of E episodes."""
         discount = self.gamma * (1.0 - terminated)
-        columns = (obs, next_obs, action, pre_tanh, reward[:, None], discount[:, None])
+        r = rewards.reshape(len(obs), self.tasks)
+        columns = (obs, next_obs, action, pre_tanh, discount[:, None], r)
         rows = torch.from_numpy(np.concatenate(columns, axis=1, dtype=np.float32))
         ended = torch.from_numpy(np.stack([terminated, truncated], axis=1))
         self._append(rows, torch.from_numpy(episode), ended, torch.full((len(obs),), step))
@@ -89,38 +92,48 @@ class ReplayBuffer:
         self.cursor = int((self.cursor + len(rows)) % self.capacity)
         self.size = min(self.size + len(rows), self.capacity)
 
-    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
-        """A batch drawn uniformly with replacement."""
+    def sample(self, batch_size: int, generator: torch.Generator, task: int | slice = 0) -> Batch:
+        """A batch drawn uniformly with replacement, with the rewards of one task.
+
+        A slice takes several: then Batch.reward is (B, N).
+        """
         device = self.rows.device
         where = torch.randint(self.size, (batch_size,), generator=generator, device=device)
-        obs, next_obs, action, _, reward, discount = self._columns(self.rows[where])
-        return Batch(obs, action, reward.squeeze(-1), discount.squeeze(-1), next_obs)
+        return self._batch(self.rows[where], task)
 
-    def all(self) -> Batch:
+    def all(self, task: int = 0) -> Batch:
         """Every stored transition, oldest first."""
-        obs, next_obs, action, _, reward, discount = self._columns(self.rows[self._by_age()])
-        return Batch(obs, action, reward.squeeze(-1), discount.squeeze(-1), next_obs)
+        return self._batch(self.rows[self._by_age()], task)
 
-    def relabel(self, spec: Spec, reward: Relabel, terminated: Relabel) -> ReplayBuffer:
-        """The same transitions under another task of the domain: both columns are recomputed.
+    def _batch(self, rows: Tensor, task: int | slice) -> Batch:
+        obs, next_obs, action, _, discount, rewards = self._columns(rows)
+        return Batch(obs, action, rewards[:, task], discount.squeeze(-1), next_obs)
+
+    def relabel(self, spec: Spec, rewards: Sequence[Relabel], terminated: Relabel) -> ReplayBuffer:
+        """The same transitions under other tasks of the domain: the last columns are recomputed.
 
         `spec` turns the stored unit actions into the native ones that a task reads. An episode is
-        split where the other task would have ended it; what follows are transitions all the same.
+        split where the other tasks would have ended it; what follows are transitions all the same.
+
+        Args:
+            rewards: of each task; a column each.
+            terminated: their common one.
         """
-        other = ReplayBuffer(
-            max(self.size, 1), self.observation_dim, self.action_dim, self.gamma, self.rows.device
-        )
+        sizes = self.observation_dim, self.action_dim
+        device = self.rows.device
+        other = ReplayBuffer(max(self.size, 1), *sizes, self.gamma, device, len(rewards))
         order = self._by_episode()
-        rows = self.rows[order]
-        obs, next_obs, action, _, r, discount = self._columns(rows)
+        obs, next_obs, action, pre_tanh, _, _ = self._columns(self.rows[order])
         transition = obs.cpu().numpy(), spec.native(action.cpu().numpy()), next_obs.cpu().numpy()
         over = torch.from_numpy(np.array(terminated(*transition), bool))
-        r[:, 0] = torch.from_numpy(np.asarray(reward(*transition), np.float32))
-        discount[:, 0] = self.gamma * ~over
+        discount = (self.gamma * ~over).float()
+        r = [torch.from_numpy(np.asarray(reward(*transition), np.float32)) for reward in rewards]
+        columns = torch.stack([discount, *r], 1).to(device)
         ended, episode = self.ended[order], self.episode[order]
         ended[:, 0] = over
         begins = torch.ones_like(over)
         begins[1:] = (episode[1:] != episode[:-1]) | over[:-1]
+        rows = torch.cat([obs, next_obs, action, pre_tanh, columns], 1)
         other._append(rows, begins.cumsum(0), ended, self.step[order])
         return other
 
@@ -153,17 +166,22 @@ class ReplayBuffer:
         if around:
             self.cursor = cursor
 
-    def episodes(self, limit: int | None = None) -> dict[str, Tensor]:
+    def episodes(self, limit: int | None = None, task: int = 0) -> dict[str, Tensor]:
         """Whole episodes as the tensors of `EPISODE_KEYS`, at most `limit` transitions of them,
-        spread evenly over training. An episode that is cut off counts as truncated."""
+        spread evenly over training. An episode that is cut off counts as truncated.
+
+        Of N tasks that share the transitions each gets every Nth episode, with its own rewards:
+        the union of what they get is the whole, without a transition twice.
+        """
         order = self._by_episode()
         numbers, lengths = torch.unique_consecutive(self.episode[order], return_counts=True)
         starts = lengths.cumsum(0) - lengths
-        keep = _spread(lengths, limit)
+        dealt = torch.arange(len(lengths))[task % len(lengths) :: self.tasks]
+        keep = dealt[_spread(lengths[dealt], limit)]
         index = [order[s : s + n] for s, n in zip(starts[keep], lengths[keep], strict=True)]
         last = torch.stack([rows[-1] for rows in index])
         flat = torch.cat(index)
-        obs, next_obs, action, pre_tanh, reward, _ = self._columns(self.rows[flat].cpu())
+        obs, next_obs, action, pre_tanh, _, rewards = self._columns(self.rows[flat].cpu())
         chunks = zip(
             obs.split(lengths[keep].tolist()), next_obs.split(lengths[keep].tolist()), strict=True
         )
@@ -172,7 +190,7 @@ class ReplayBuffer:
             "observations": torch.cat([torch.cat([o, n[-1:]]) for o, n in chunks]),
             "actions": action.contiguous(),
             "pre_tanh": pre_tanh.contiguous(),
-            "rewards": reward.squeeze(-1).contiguous(),
+            "rewards": rewards[:, task].contiguous(),
             "lengths": lengths[keep],
             "terminated": terminated,
             "truncated": ~terminated,
@@ -213,7 +231,7 @@ class ReplayBuffer:
         ended[last, 0], ended[last, 1] = tensors["terminated"].bool(), tensors["truncated"].bool()
         discount = gamma * (~ended[:, :1]).float()
         columns = [obs[before], obs[before + 1], action, tensors["pre_tanh"]]
-        rows = torch.cat([*columns, tensors["rewards"][:, None], discount], dim=1)
+        rows = torch.cat([*columns, discount, tensors["rewards"][:, None]], dim=1)
         step = torch.repeat_interleave(tensors["training_step"], lengths)
         replay._append(rows.float(), episode, ended, step)
         return replay

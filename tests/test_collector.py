@@ -50,7 +50,7 @@ def play(collector: Collector, policy: Policy | None, steps: int) -> Array:
     """Pre-tanh actions by step and environment. (T, E)"""
     envs, before = collector.env.num_envs, len(collector.replay)
     for _ in range(steps):
-        collector.step(policy)
+        collector.step([policy] if policy else [])
     assert len(collector.replay) == before + steps * envs
     u = collector.replay.state()["rows"][before:, -3]
     return u.reshape(steps, envs).double().numpy()
@@ -288,3 +288,66 @@ def test_exploration_that_makes_no_sense(
     with pytest.raises(InvalidValue) as refused:
         Exploration(**settings)
     assert all(f"explore.{culprit}" in str(refused.value) for culprit in culprits)
+
+
+# Several policies
+
+
+class Counting:
+    """Stands in for a task: its reward is a multiple of the native action."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def reward(self, obs: Array, action: Array, next_obs: Array) -> Array:
+        return self.factor * action[:, 0]
+
+
+def shared(envs: int, hand_over: float, seed: int = 0) -> Collector:
+    """Two policies, u = -1 and u = 1, whose tasks pay 1 and 10 times the native action."""
+    replay = ReplayBuffer(100_000, 3, 1, 0.9, tasks=2)
+    generator = torch.Generator().manual_seed(seed)
+    tasks: Any = [Counting(1.0), Counting(10.0)]
+    exploration = Exploration(hand_over=hand_over)
+    return Collector(Tally(envs), SPEC, replay, generator, exploration, tasks)
+
+
+def taking_turns(collector: Collector, steps: int) -> Array:
+    """Which of the two acted. (T, E)"""
+    for _ in range(steps):
+        collector.step([point(-1.0), point(1.0)])
+    u = collector.replay.state()["rows"][:, -4]
+    return (u.reshape(steps, -1) > 0).numpy()
+
+
+def test_every_transition_has_the_reward_of_every_task() -> None:
+    collector = shared(envs=3, hand_over=4.0)
+    taking_turns(collector, 10)
+    native = np.concatenate(collector.env.actions)[:, 0]
+    np.testing.assert_allclose(collector.replay.all(0).reward, native, rtol=1e-6)
+    np.testing.assert_allclose(collector.replay.all(1).reward, 10 * native, rtol=1e-6)
+
+
+def test_an_episode_belongs_to_one_policy_and_each_gets_its_share() -> None:
+    collector = shared(envs=40, hand_over=0.0)
+    acted = taking_turns(collector, 200)
+    episode = collector.replay.episode[: len(collector.replay)].reshape(200, 40).numpy()
+    owners = [set(acted[episode == one].tolist()) for one in np.unique(episode)]
+    assert all(len(owner) == 1 for owner in owners)
+    assert np.mean([owner == {True} for owner in owners]) == pytest.approx(0.5, abs=0.1)
+
+
+def test_or_they_hand_over_within_it() -> None:
+    """With 2 policies half of the draws change nothing, so turns last twice as long."""
+    collector = shared(envs=40, hand_over=3.0)
+    acted = taking_turns(collector, 400)
+    episode = collector.replay.episode[: len(collector.replay)].reshape(400, 40).numpy()
+    within = episode[1:] == episode[:-1]
+    changed = (acted[1:] != acted[:-1])[within].mean()
+    assert changed == pytest.approx(1 / 6, abs=0.025)
+    assert acted.mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_hand_over_takes_a_step_at_least() -> None:
+    with pytest.raises(InvalidValue, match="hand_over takes at least 1 step"):
+        Exploration(hand_over=0.5)

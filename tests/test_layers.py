@@ -14,8 +14,18 @@ import pytest
 import skillkit
 
 ROOT = Path(__file__).parents[1]
-PUBLIC = ("Controller", "Registry", "Skill", "Task", "compose", "load", "train")
-TORCH_FREE = ("cli", "controller", "envs", "errors", "evaluation", "manifest", "registry", "types")
+PUBLIC = ("Controller", "Registry", "Skill", "Task", "compose", "load", "train", "train_together")
+TORCH_FREE = (
+    "cli",
+    "controller",
+    "envs",
+    "errors",
+    "evaluation",
+    "manifest",
+    "registry",
+    "runtimes",
+    "types",
+)
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:

@@ -148,8 +148,8 @@ def test_what_is_saved_loads_as_it_was(tmp_path: Path, changes: dict[str, Any]) 
 
 def test_the_fields_of_the_file_are_those_of_the_format(tmp_path: Path) -> None:
     example().save(tmp_path)
-    fields = "format kind name task spec alpha gamma algorithm config policy q parents weights seed"
-    fields += " versions metrics replay created timing host"
+    fields = "format kind name task spec alpha gamma algorithm config policy q parents weights"
+    fields += " siblings seed versions metrics replay created timing host"
     assert " ".join(json.loads((tmp_path / "skill.json").read_text())) == fields
 
 

@@ -1,10 +1,14 @@
-"""A training in progress: everything that a checkpoint holds, and how it is written."""
+"""A training in progress: everything that a checkpoint holds, and how it is written.
+
+One task or several: several share the environments and the replay, and each has its own learner.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +16,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from skillkit.algorithms import ALGORITHMS
+from skillkit.algorithms import ALGORITHMS, Learner
 from skillkit.collector import Collector
-from skillkit.envs import Task, make
+from skillkit.envs import Task, combine, make
 from skillkit.errors import NonFinite, RunConflict
 from skillkit.replay import ReplayBuffer
 from skillkit.workflows.settings import plain, spawn
@@ -22,37 +26,71 @@ from skillkit.workflows.settings import plain, spawn
 MALFORMED = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # a file not ours
 
 
-class Run:
-    """Learner, collector, replay, learning curve and every source of randomness.
+@dataclass
+class Trainee:
+    """A skill in the making."""
 
-    One seed: the learner, the collector, the batches and the environments each draw from a
-    stream of their own, spawned from it.
+    column: int  # of its rewards in the replay
+    task: Task
+    learner: Learner
+    curve: list[dict[str, float]] = field(default_factory=list)
+    metrics: Mapping[str, torch.Tensor] = field(default_factory=dict)  # of the latest update
+
+    @property
+    def file(self) -> str:
+        """Where a checkpoint keeps its learner."""
+        return f"learner{self.column}.safetensors"
+
+    def update(self, replay: ReplayBuffer, sampler: torch.Generator) -> None:
+        """One update from the whole replay, with the rewards of its own task."""
+        batch = replay.sample(self.learner.config.batch_size, sampler, self.column)
+        self.metrics = self.learner.update(batch)
+
+
+class Run:
+    """Trainees, collector, replay and every source of randomness.
+
+    One seed: each learner, the collector, the batches and the environments draw from a stream of
+    their own, spawned from it.
+
+    Raises:
+        IncompatibleSkills: several tasks that cannot share an environment.
     """
 
     def __init__(
-        self, task: Task, algorithm: str, configs: Mapping[str, Any], seed: int, device: str
+        self,
+        tasks: Sequence[Task],
+        algorithm: str,
+        configs: Mapping[str, Any],
+        seed: int,
+        device: str,
     ) -> None:
         config, loop = configs[algorithm], configs["train"]
-        self.task, self.seed, self.device, self.steps = task, seed, device, loop.steps
-        self.identity = {"task": task.name, "algorithm": algorithm, "seed": seed} | {
+        shared = combine(tasks)  # a single task is itself
+        self.algorithm, self.seed, self.device, self.steps = algorithm, seed, device, loop.steps
+        self.identity = {"task": shared.name, "algorithm": algorithm, "seed": seed} | {
             f"{algorithm}.{key}": value
             for key, value in plain(config).items()
             if key != "learning_rate"  # the one thing to change when a loss diverged
         }
-        streams = spawn(seed, 4)
-        spec = task.spec
+        first, batches, starts, noises, *others = spawn(seed, 3 + len(tasks))
+        spec = shared.spec
         learner, _ = ALGORITHMS[algorithm]
-        self.learner = learner(spec, config, streams[0], device)
+        self.trainees = [
+            Trainee(column, task, learner(spec, config, stream, device))
+            for column, (task, stream) in enumerate(zip(tasks, (first, *others), strict=True))
+        ]
         capacity = min(loop.replay_capacity, loop.steps + loop.environments)
-        self.replay = ReplayBuffer(
-            capacity, spec.observation_dim, spec.action_dim, config.gamma, device
+        sizes = spec.observation_dim, spec.action_dim
+        self.replay = ReplayBuffer(capacity, *sizes, config.gamma, device, len(tasks))
+        self.sampler = torch.Generator(device).manual_seed(batches)
+        self.env = make(shared, loop.environments, seed=starts)
+        generator = torch.Generator().manual_seed(noises)
+        relabelled = tasks if len(tasks) > 1 else ()
+        self.collector = Collector(
+            self.env, spec, self.replay, generator, configs["explore"], relabelled
         )
-        self.sampler = torch.Generator(device).manual_seed(streams[1])
-        self.env = make(task, loop.environments, seed=streams[2])
-        generator = torch.Generator().manual_seed(streams[3])
-        self.collector = Collector(self.env, spec, self.replay, generator, configs["explore"])
-        self.owed = 0.0  # updates not yet made for the steps taken
-        self.curve: list[dict[str, float]] = []
+        self.owed = 0.0  # updates that each learner has not yet made for the steps taken
         self._before, self._began = 0.0, time.monotonic()
 
     @property
@@ -66,14 +104,9 @@ class Run:
         Raises:
             NonFinite: a parameter is no number any more, which no loss has shown yet.
         """
-        for part in (self.learner.policy, self.learner.q):
-            if not all(bool(value.isfinite().all()) for value in part.parameters()):
-                raise NonFinite(
-                    f"a parameter of the {part.kind} became infinite or NaN before step "
-                    f"{self.collector.steps}; resume from the last checkpoint with a lower "
-                    "learning rate"
-                )
-        save_file(_contiguous(self.learner.state()), folder / "learner.safetensors")
+        for trainee in self.trainees:
+            _check_parameters(trainee.learner, self.collector.steps)
+            save_file(_contiguous(trainee.learner.state()), folder / trainee.file)
         save_file(_contiguous(self.replay.state()), folder / "replay.safetensors")
         generators = {
             "sampler": self.sampler.get_state(),
@@ -85,7 +118,7 @@ class Run:
             "steps": self.collector.steps,
             "owed": self.owed,
             "seconds": self.seconds,
-            "curve": self.curve,
+            "curves": [trainee.curve for trainee in self.trainees],
             "episodes": self.collector.episodes,
         }
         (folder / "state.json").write_text(json.dumps(state))
@@ -100,14 +133,15 @@ class Run:
         try:
             state = json.loads((folder / "state.json").read_text())
             self._check(state["identity"], state["steps"])
-            self.learner.load_state(load_file(folder / "learner.safetensors"))
+            for trainee, curve in zip(self.trainees, state["curves"], strict=True):
+                trainee.learner.load_state(load_file(folder / trainee.file))
+                trainee.curve = [dict(row) for row in curve]
             self.replay.load_state(load_file(folder / "replay.safetensors"))
             generators = load_file(folder / "generators.safetensors")
             self.sampler.set_state(generators["sampler"])
             self.collector.generator.set_state(generators["collector"])
             self.collector.resume(int(state["steps"]), int(state["episodes"]))
             self.owed, self._before = float(state["owed"]), float(state["seconds"])
-            self.curve = [dict(row) for row in state["curve"]]
         except (*MALFORMED, OSError, SafetensorError) as error:
             reason = " ".join(str(error).split())
             raise RunConflict(
@@ -126,6 +160,15 @@ class Run:
             raise RunConflict(
                 f"the interrupted run has taken {steps} steps already; resume it with more "
                 f"train.steps than {self.steps}"
+            )
+
+
+def _check_parameters(learner: Learner, steps: int) -> None:
+    for part in (learner.policy, learner.q):
+        if not all(bool(value.isfinite().all()) for value in part.parameters()):
+            raise NonFinite(
+                f"a parameter of the {part.kind} became infinite or NaN before step {steps}; "
+                "resume from the last checkpoint with a lower learning rate"
             )
 
 

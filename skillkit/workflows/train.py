@@ -1,9 +1,13 @@
-"""train: Task -> Skill. Collect, learn, evaluate, draw (thesis ch. 4 and 5)."""
+"""train: Task -> Skill. Collect, learn, evaluate, draw (thesis ch. 4 and 5).
+
+Several tasks of one domain can be trained together: every transition is relabelled for each of
+them, so each critic learns from what all the skills have seen. Their sum then needs no guesses.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +18,9 @@ from skillkit.collector import Exploration
 from skillkit.envs import Task
 from skillkit.envs import task as find_task
 from skillkit.errors import InvalidValue, NonFinite, UnknownName
-from skillkit.evaluation import Evaluation
 from skillkit.manifest import Manifest, check_name
 from skillkit.replay import ReplayBuffer
-from skillkit.report import card, plots
+from skillkit.report import card
 from skillkit.skill import Skill
 from skillkit.workflows.common import (
     Event,
@@ -31,7 +34,8 @@ from skillkit.workflows.common import (
     summary,
     threads,
 )
-from skillkit.workflows.run import Run
+from skillkit.workflows.picture import picture
+from skillkit.workflows.run import Run, Trainee
 from skillkit.workflows.settings import check_seed, plain, resolve
 
 Checkpoint = Callable[[Callable[[Path], None]], None]
@@ -94,77 +98,148 @@ def train(
         UnknownName, InvalidValue: a task or a setting that does not exist or fit.
         NonFinite: the environment or a loss gave a NaN; nothing is returned.
     """
+    (skill,) = train_together(
+        [task], settings=settings, algorithm=algorithm, name=name, seed=seed, device=device,
+        on_event=on_event, checkpoint=checkpoint, resume=resume,
+    )  # fmt: skip
+    return skill
+
+
+def train_together(
+    tasks: Sequence[Task | str],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    algorithm: str | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    on_event: OnEvent | None = None,
+    checkpoint: Checkpoint | None = None,
+    resume: Path | None = None,
+) -> tuple[Skill, ...]:
+    """Learn several tasks in one run, on one shared replay, relabelled for each of them.
+
+    The policies take turns in the same environments (`explore.hand_over`); each learner makes as
+    many updates as it would alone, from everything that all of them have collected.
+
+    Args:
+        tasks: of one domain, scene and termination; the first one's recipe and start states.
+        settings: overrides of that recipe; train.steps counts the steps of all together.
+        name: only with a single task; see `train` for it and everything else.
+
+    Returns:
+        One unsaved skill for each task; they record each other as siblings.
+
+    Raises:
+        IncompatibleSkills: the tasks cannot share an environment; says why.
+        UnknownName, InvalidValue, NonFinite: as `train`.
+    """
     check_seed(seed)
-    if name is not None:
-        check_name(name)
-    task = find_task(task) if isinstance(task, str) else task
-    recipe_algorithm, recipe = task.recipe
+    found = [find_task(task) if isinstance(task, str) else task for task in tasks]
+    names = check_names(found, name)
+    recipe_algorithm, recipe = found[0].recipe
     algorithm = algorithm or recipe_algorithm
-    configs = configure(algorithm, {**recipe, **(settings or {})})
+    configs = configure(algorithm, {**recipe, **(settings or {})}, recipe_algorithm)
     config: TrainConfig = configs["train"]
     notify = on_event or (lambda event: None)
+    options = [task.name for task in found] + ([] if name is None else [f"--name {name}"])
+    if algorithm != recipe_algorithm:
+        options.append(f"--algorithm {algorithm}")
+    command = command_line("train", *options, seed=seed, settings=settings or {})
     with threads(config.threads):
-        run = Run(task, algorithm, configs, seed, pick_device(device))
+        run = Run(found, algorithm, configs, seed, pick_device(device))
         if resume is not None:
             run.load(resume)
-        for row in _learn(run, config, notify, checkpoint):
-            notify({"kind": "evaluation", **row})
-        final = score(run.learner.policy, task, config.final_episodes)
-    options = [task.name] if name is None else [task.name, f"--name {name}"]
-    command = command_line("train", *options, seed=seed, settings=settings or {})
-    return _skill(run, name or skill_name(task), algorithm, configs, final, command)
+        for event in _learn(run, config, notify, checkpoint):
+            notify({"kind": "evaluation", **event})
+        return tuple(_skill(run, trainee, names, configs, command) for trainee in run.trainees)
 
 
-def configure(algorithm: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The resolved configs of the loop and the algorithm; other algorithms' are dropped."""
+def configure(
+    algorithm: str, settings: Mapping[str, Any], lender: str | None = None
+) -> dict[str, Any]:
+    """The resolved configs of the loop and the algorithm.
+
+    What the recipe says of `lender`, its own algorithm, holds for this one too where both have the
+    setting and this one's is not given; only the kind of policy is each algorithm's own.
+    """
     if algorithm not in ALGORITHMS:
         raise UnknownName("algorithm", algorithm, ALGORITHMS)
     _, config = ALGORITHMS[algorithm]
-    foreign = {name for name in ALGORITHMS if name != algorithm}
-    mine = {key: value for key, value in settings.items() if key.split(".")[0] not in foreign}
-    return resolve(mine, **{"train": TrainConfig, "explore": Exploration, algorithm: config})
+    shared = {field.name for field in fields(config)} - {"policy"}
+    mine, lent = {}, {}
+    for key, value in settings.items():
+        table, _, name = key.partition(".")
+        if table not in ALGORITHMS or table == algorithm:
+            mine[key] = value
+        elif table == lender and name in shared:
+            lent[f"{algorithm}.{name}"] = value
+    tables = {"train": TrainConfig, "explore": Exploration, algorithm: config}
+    return resolve(lent | mine, **tables)
 
 
-def skill_name(task: Task) -> str:
-    """The default name: a composed task that is trained directly says so."""
-    return f"{task.label}.direct" if task.parts else task.label
+def check_names(tasks: Sequence[Task], name: str | None = None) -> list[str]:
+    """What the skills will be called: a composed task that is trained directly says so.
+
+    Raises:
+        InvalidValue: no task, one that comes twice, one name for several, or no legal name.
+    """
+    if not tasks:
+        raise InvalidValue("training takes at least one task; `skillkit tasks` lists them")
+    if name is not None and len(tasks) > 1:
+        raise InvalidValue(f"one name, {name}, does not fit {len(tasks)} skills; leave it out")
+    names = [f"{task.label}.direct" if task.parts else task.label for task in tasks]
+    if len(set(names)) < len(names):
+        raise InvalidValue(f"a task comes twice in {' '.join(names)}; name each one once")
+    return [check_name(label) for label in ([name] if name is not None else names)]
+
+
+def run_name(names: Sequence[str]) -> str:
+    """What a run in progress is called: several skills share one."""
+    return names[0] if len(names) == 1 else check_name("+".join(names) + ".together")
 
 
 def _learn(
     run: Run, config: TrainConfig, notify: OnEvent, checkpoint: Checkpoint | None
-) -> Iterator[dict[str, float]]:
-    """The loop: yields a row of the learning curve at each evaluation."""
-    collector, learner = run.collector, run.learner
-    metrics: dict[str, torch.Tensor] = {}
+) -> Iterator[dict[str, Any]]:
+    """The loop: yields a row of a learning curve for each skill at each evaluation."""
+    collector, trainees = run.collector, run.trainees
+    policies = [trainee.learner.policy for trainee in trainees]
     while collector.steps < config.steps:
         before = collector.steps
         try:
-            collector.step(learner.policy if collector.steps >= config.warmup else None)
+            collector.step(policies if collector.steps >= config.warmup else ())
         except NonFinite:
-            check_finite(metrics, collector.steps)  # a diverged policy is not the task's fault
+            _check(trainees, collector.steps)  # a diverged policy is not the task's fault
             raise
         if collector.steps >= config.warmup:
-            learner.anneal(min(1.0, collector.steps / config.steps))
             run.owed += (collector.steps - before) / config.update_every
-            while run.owed >= 1:
-                metrics = learner.update(run.replay.sample(learner.config.batch_size, run.sampler))
-                run.owed -= 1
+            for trainee in trainees:
+                trainee.learner.anneal(min(1.0, collector.steps / config.steps))
+                for _ in range(int(run.owed)):
+                    trainee.update(run.replay, run.sampler)
+            run.owed %= 1
         due = _crossed(before, collector.steps, config.evaluate_every) or _done(run, config)
         reporting = _crossed(before, collector.steps, PROGRESS_EVERY)
         if due or reporting:
-            check_finite(metrics, collector.steps)
-        if due:
-            found = score(learner.policy, run.task, config.evaluation_episodes)
-            row = {"step": collector.steps, **_numbers(metrics), **found.means()}
-            run.curve.append(row)
-            yield row
+            _check(trainees, collector.steps)
+        for trainee in trainees * due:
+            found = score(trainee.learner.policy, trainee.task, config.evaluation_episodes)
+            row = {"step": collector.steps, **_numbers(trainee.metrics), **found.means()}
+            trainee.curve.append(row)
+            yield {"task": trainee.task.name, **row}
         if reporting:
-            notify(_progress(run, config, metrics))
+            notify(_progress(run, config))
             if checkpoint is not None:
                 checkpoint(run.save)
 
 
 PROGRESS_EVERY = 1_000  # environment steps between progress events: the only host syncs
+
+
+def _check(trainees: Sequence[Trainee], step: int) -> None:
+    for trainee in trainees:
+        check_finite(trainee.metrics, step)
 
 
 def _crossed(before: int, now: int, period: int) -> bool:
@@ -179,26 +254,26 @@ def _numbers(metrics: Mapping[str, torch.Tensor]) -> dict[str, float]:
     return {key: float(value) for key, value in metrics.items()}
 
 
-def _progress(run: Run, config: TrainConfig, metrics: Mapping[str, torch.Tensor]) -> Event:
+def _progress(run: Run, config: TrainConfig) -> Event:
+    """Where the run stands; of several skills the averages."""
     returns = run.collector.returns
     recent = {"return": sum(returns) / len(returns)} if returns else {}
+    each = [_numbers(trainee.metrics) for trainee in run.trainees]
+    averages = {key: sum(own[key] for own in each) / len(each) for key in each[0]}
     steps = {"step": run.collector.steps, "steps": config.steps}
-    return {"kind": "progress", **steps, **_numbers(metrics), **recent}
+    return {"kind": "progress", **steps, **averages, **recent}
 
 
 def _skill(
-    run: Run,
-    name: str,
-    algorithm: str,
-    configs: Mapping[str, Any],
-    final: Evaluation,
-    command: str,
+    run: Run, trainee: Trainee, names: Sequence[str], configs: Mapping[str, Any], command: str
 ) -> Skill:
     """Everything that was learned, with its numbers and its picture, not yet saved."""
-    task, learner, config = run.task, run.learner, configs["train"]
+    task, learner, config = trainee.task, trainee.learner, configs["train"]
+    name = names[trainee.column]
+    final = score(learner.policy, task, config.final_episodes)
     q = learner.q.cpu()
     q.alpha = learner.alpha
-    episodes = run.replay.episodes(config.replay_stored)
+    episodes = run.replay.episodes(config.replay_stored, trainee.column)
     described = Manifest(
         kind="trained",
         name=name,
@@ -206,10 +281,11 @@ def _skill(
         spec=task.spec,
         alpha=q.alpha,
         gamma=q.gamma,
-        algorithm=algorithm,
+        algorithm=run.algorithm,
         config={table: plain(values) for table, values in configs.items()},
         policy=part(learner.policy),
         q=part(q),
+        siblings=[other for other in names if other != name],
         seed=run.seed,
         metrics={"evaluation": summary(final), "steps": run.collector.steps},
         replay={"episodes": len(episodes["lengths"]), "transitions": len(episodes["actions"])},
@@ -220,7 +296,7 @@ def _skill(
         policy=learner.policy.cpu(),
         q=q,
         replay=ReplayBuffer.from_episodes(episodes, q.gamma),
-        curve=run.curve,
+        curve=trainee.curve,
         card=card.text(described, final, command),
-        figure=plots.outcome({described.name: final}),
+        figure=picture(name, learner.policy, q, final),
     )

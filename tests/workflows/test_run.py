@@ -31,14 +31,14 @@ SETTINGS = {
 
 def run(expression: str = "point_x", seed: int = 0, **changes: Any) -> Run:
     settings = SETTINGS | {key.replace("__", "."): value for key, value in changes.items()}
-    return Run(task(expression), "sac", configure("sac", settings), seed, "cpu")
+    return Run([task(expression)], "sac", configure("sac", settings), seed, "cpu")
 
 
 def advance(one: Run, steps: int) -> None:
     """Collect, and learn once per step."""
     for _ in range(steps):
-        one.collector.step(one.learner.policy)
-        one.learner.update(one.replay.sample(16, one.sampler))
+        one.collector.step([one.trainees[0].learner.policy])
+        one.trainees[0].update(one.replay, one.sampler)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     one = run()
     advance(one, 30)
     one.owed = 0.5
-    one.curve.append({"step": 100, "return": -1.0})
+    one.trainees[0].curve.append({"step": 100, "return": -1.0})
     one.save(folder)
     return folder
 
@@ -57,10 +57,10 @@ def test_everything_comes_back(saved: Path, tmp_path: Path) -> None:
     one = run()
     one.load(saved)
     assert (one.collector.steps, one.owed) == (240, 0.5)
-    assert one.curve == [{"step": 100, "return": -1.0}]
+    assert one.trainees[0].curve == [{"step": 100, "return": -1.0}]
     assert one.seconds > json.loads((saved / "state.json").read_text())["seconds"]
     one.save(tmp_path)
-    for name in ("learner", "replay", "generators"):
+    for name in ("learner0", "replay", "generators"):
         before, after = (load_file(f / f"{name}.safetensors") for f in (saved, tmp_path))
         assert before.keys() == after.keys()
         for key in before:
@@ -74,7 +74,7 @@ def test_two_that_continue_learn_the_same(saved: Path) -> None:
         one = run()
         one.load(saved)
         advance(one, 5)
-        policies.append(list(one.learner.policy.parameters()))
+        policies.append(list(one.trainees[0].learner.policy.parameters()))
         assert one.collector.steps == 280
     for a, b in zip(*policies, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
@@ -116,7 +116,7 @@ def test_what_may_change(saved: Path, changes: dict[str, Any]) -> None:
     one.load(saved)
     advance(one, 2)
     assert one.collector.steps == 240 + 2 * one.env.num_envs
-    rate = one.learner.optimizers["policy"].param_groups[0]["lr"]
+    rate = one.trainees[0].learner.optimizers["policy"].param_groups[0]["lr"]
     assert rate == changes.get("sac__learning_rate", 1e-3)
 
 
@@ -140,7 +140,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "garbage": lambda path: path.write_bytes(bytes(range(256)) * 4),
     "other": lambda path: path.write_text("[]"),
 }
-FILES = ("state.json", "learner.safetensors", "replay.safetensors", "generators.safetensors")
+FILES = ("state.json", "learner0.safetensors", "replay.safetensors", "generators.safetensors")
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -160,7 +160,7 @@ def test_a_damaged_file_is_one_sentence(
     [
         ("state.json", rewritten(identity=3)),
         ("state.json", rewritten(steps="many")),
-        ("state.json", rewritten(curve=3)),
+        ("state.json", rewritten(curves=3)),
         ("state.json", rewritten(owed=None)),
         ("generators.safetensors", lambda path: shortened(path, "sampler")),
         ("generators.safetensors", lambda path: shortened(path, "collector")),
@@ -179,7 +179,7 @@ def test_so_is_a_content_that_does_not_fit(
 def test_what_has_diverged_is_not_written(tmp_path: Path, part: str) -> None:
     one = run()
     with torch.no_grad():
-        next(iter(getattr(one.learner, part).parameters())).view(-1)[0] = torch.nan
+        next(iter(getattr(one.trainees[0].learner, part).parameters())).view(-1)[0] = torch.nan
     with pytest.raises(NonFinite, match="a parameter of the .* became infinite or NaN"):
         one.save(tmp_path)
     assert not list(tmp_path.glob("*.*"))

@@ -16,7 +16,7 @@ from skillkit.errors import InvalidValue, NonFinite, SkillkitError, UnknownName
 from skillkit.skill import Skill, arrays
 from skillkit.workflows.checkpoints import Checkpoints
 from skillkit.workflows.common import check_finite
-from skillkit.workflows.train import configure, skill_name, train
+from skillkit.workflows.train import check_names, configure, train
 from tests.point_skills import SHORT
 
 SETTINGS = {**SHORT, "sac.hidden": (16, 16), "sac.batch_size": 32}
@@ -100,7 +100,7 @@ def test_progress_is_reported() -> None:
     ],
 )
 def test_default_names(expression: str, name: str) -> None:
-    assert skill_name(task(expression)) == name
+    assert check_names([task(expression)]) == [name]
 
 
 def test_a_sum_is_trained_like_a_task() -> None:
@@ -173,6 +173,36 @@ def test_neither_checkpoints_nor_events_change_what_is_learned(
     checkpoints = Checkpoints(tmp_path / "run", period=0.0)
     assert same(skill, quick(checkpoint=checkpoints, on_event=lambda event: None))
     assert checkpoints.latest is not None
+
+
+# ---------------------------------------------------------------------------------- soft Q-learning
+
+SQL = {"sql.particles": 8, "sql.value_samples": 8, "sql.batch_size": 16}
+
+
+def test_soft_q_learning_makes_a_skill_like_any_other() -> None:
+    """On the recipe for soft actor-critic; the card says how to make it again."""
+    found = quick(algorithm="sql", settings=SQL).save()
+    assert found.manifest.algorithm == "sql" and found.manifest.policy["kind"] == "implicit"
+    assert "skillkit train point_x --algorithm sql --seed 0" in found.card
+    config = found.manifest.config
+    assert config["sql"]["hidden"] == [16, 16] and config["train"]["update_every"] == 4
+    assert {"q", "alpha", "critic_loss", "stein"} <= found.curve[-1].keys()
+    assert "entropy" not in found.curve[-1]
+    for deterministic in (True, False):
+        act = found.controller(deterministic=deterministic)
+        assert np.isfinite(act(np.zeros(4))).all()
+    assert same(found, quick(algorithm="sql", settings=SQL))
+
+
+def test_a_cooling_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    cooling = LONGER | SQL | {"sql.alpha_start": 2.0}
+    options = {"algorithm": "sql", "settings": cooling}
+    checkpoints = interrupted(tmp_path / "run", 2_000, **options)
+    resumed = quick(resume=checkpoints.latest, **options)
+    assert resumed.metrics["steps"] == 3_200 and resumed.alpha == pytest.approx(0.1)
+    alphas = [row["alpha"] for row in resumed.curve]  # every quarter; log-linear to the half
+    assert alphas == pytest.approx([0.447, 0.1, 0.1, 0.1], abs=1e-3)
 
 
 # --------------------------------------------------------------------------- stop and go on
@@ -293,9 +323,24 @@ def test_what_cannot_be_trained(
     assert "\n" not in str(caught.value)
 
 
-def test_settings_of_another_algorithm_are_left_out() -> None:
-    """So a recipe can say what suits each of several algorithms."""
-    assert configure("sac", {"sac.alpha": 0.3})["sac"].alpha == 0.3
+def test_a_recipe_for_one_algorithm_serves_another() -> None:
+    """What both have carries over, unless it is given; the rest and the kind of policy does not."""
+    recipe = {
+        "sac.alpha": 0.3,
+        "sac.hidden": (9,),
+        "sac.policy": "gaussian",
+        "sac.automatic_alpha": True,
+        "train.steps": 123,
+        "explore.correlation": 0.7,
+    }
+    found = configure("sql", recipe | {"sql.particles": 20, "sql.hidden": (7,)}, "sac")
+    assert (found["sql"].alpha, found["sql"].hidden, found["sql"].particles) == (0.3, (7,), 20)
+    assert (found["sql"].policy, found["train"].steps) == ("implicit", 123)
+    assert found["explore"].correlation == 0.7 and "sac" not in found
+    again = configure("sac", {"sql.gamma": 0.9, "sql.particles": 20, "sac.alpha": 0.3}, "sql")
+    assert (again["sac"].gamma, again["sac"].alpha) == (0.9, 0.3)
+    own = configure("sac", {"sql.gamma": 0.9, "sac.alpha": 0.3}, "sac")
+    assert own["sac"].gamma == 0.99  # a recipe's words about others are not its own
     with pytest.raises(UnknownName):
         configure("sac", {"distill.updates": 3})
 
