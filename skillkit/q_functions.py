@@ -30,6 +30,11 @@ class SoftQ(nn.Module):
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
         """Q(s, a) [r]. (B, O), (B, A) -> (B,)"""
 
+    def all(self, obs: Tensor, action: Tensor) -> Tensor:
+        """The values that learn from a target each. (B, O), (B, A) -> (N, B)"""
+        q: Tensor = self(obs, action)
+        return q[None]
+
 
 class Ensemble(SoftQ):
     """The minimum over N independent critics, stacked in one network (THEORY 3)."""

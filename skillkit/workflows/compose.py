@@ -1,54 +1,64 @@
-"""compose: Skill, Skill, … -> Skill. Add soft Q-functions, distil a policy from the stored replay,
-no new interaction (thesis ch. 6; THEORY 5, 6)."""
+"""compose: Skill, Skill, … -> Skill. Add soft Q-functions; distil a policy from the stored replay,
+or resample the skills' own actions. No new interaction (thesis ch. 6; THEORY 5, 6)."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from skillkit.algorithms import Distill, DistillConfig
+from skillkit.algorithms import DistillConfig
+from skillkit.algorithms.distill import check_trust
+from skillkit.algorithms.improve import ImproveConfig
 from skillkit.composition import rules
-from skillkit.composition.estimates import estimated_cost
+from skillkit.composition.coverage import coverage
+from skillkit.composition.estimates import Proposal, estimated_cost
+from skillkit.composition.instant import instant_policy, unfold
 from skillkit.envs import Task, combine, forbid_interaction
 from skillkit.envs import task as find_task
 from skillkit.errors import InvalidValue
 from skillkit.evaluation import Evaluation
 from skillkit.manifest import Manifest, check_name
-from skillkit.policies import Policy
-from skillkit.q_functions import SoftQ, WeightedSum
+from skillkit.policies import POLICIES, Policy
+from skillkit.policies.mixture import Mixture
+from skillkit.q_functions import WeightedSum
 from skillkit.replay import ReplayBuffer, union
 from skillkit.report import card, plots
 from skillkit.skill import Skill, load
 from skillkit.workflows.common import (
     OnEvent,
-    check_finite,
     command_line,
+    controller,
     describe,
     part,
     score,
     summary,
     threads,
 )
-from skillkit.workflows.refit import RefitConfig, can_refit, refit
+from skillkit.workflows.extract import InstantConfig, distil, seconds_per_action
+from skillkit.workflows.improve import improve
 from skillkit.workflows.settings import check_seed, plain, resolve, spawn
 
 
 @dataclass(frozen=True)
 class ComposeConfig:
-    """The loop around the distillation."""
+    """What goes with a composition, however its policy is made."""
 
-    replay_stored: int = 24_000  # transitions of the union that the composed skill keeps
-    estimate_states: int = 1_024  # replay states on which the disagreement is estimated
+    replay_stored: int = 16_000  # transitions of the union that the composed skill keeps
+    estimate_states: int = 4_096  # stored transitions on which the cost is estimated
+    estimate_updates: int = 1_000  # of the fitted evaluation of F, C and so on; 0 leaves them out
     final_episodes: int = 100  # per skill, for the table and the figure
     threads: int = 1  # of the learner
 
     def __post_init__(self) -> None:
         if min(self.replay_stored, self.estimate_states, self.threads) < 1:
             raise InvalidValue("every compose setting that counts something must be at least 1")
+        if self.estimate_updates < 0:
+            raise InvalidValue("compose.estimate_updates must not be negative")
         if self.final_episodes < 2:
             raise InvalidValue("compose.final_episodes must be at least 2")
 
@@ -58,6 +68,7 @@ def compose(
     *,
     weights: Sequence[float] | None = None,
     temperature: float | None = None,
+    instant: bool = False,
     settings: Mapping[str, Any] | None = None,
     name: str | None = None,
     seed: int = 0,
@@ -71,13 +82,14 @@ def compose(
         weights: w_i >= 0; 1/N each by default.
         temperature: alpha of the result [r/nat]; sum_i w_i alpha_i by default, for which
             Q_S >= Q* is guaranteed (THEORY 5).
+        instant: train nothing; each action is the best of candidates, or one resampled by Q_S.
         settings: overrides, {"distill.updates": 4000}.
-        name: of the result; "push_x+push_y" by default.
+        name: of the result; "push_x+push_y" by default, "push_x+push_y.instant" if instant.
         on_event: called with {"kind": "progress" | "evaluation", ...}.
 
     Returns:
         An unsaved skill; its `metrics` hold every skill's evaluation in the composed task, the
-        estimated disagreement and the number of environment steps that training took: 0.
+        estimated cost and the number of environment steps that training took: 0.
 
     Raises:
         IncompatibleSkills: they do not share what the sum needs; says what and what would.
@@ -85,39 +97,52 @@ def compose(
         NonFinite: the distillation loss became a NaN.
     """
     check_seed(seed)
-    configs = resolve(
-        settings or {}, compose=ComposeConfig, refit=RefitConfig, distill=DistillConfig
-    )
+    tables = {"instant": InstantConfig} if instant else DISTILLED
+    configs = resolve(settings or {}, compose=ComposeConfig, **tables)
     sum_ = _add(skills, weights, temperature)
-    name = check_name(sum_.task.label if name is None else name)
+    label = f"{sum_.task.label}.instant" if instant else sum_.task.label
+    name = check_name(label if name is None else name)
     if name in [part.name for part in sum_.parts]:
         raise InvalidValue(f"{name} is one of the skills composed; name the result with --name")
     config: ComposeConfig = configs["compose"]
     notify = on_event or (lambda event: None)
+    progress = _Progress(notify)
     with threads(config.threads):
         started = time.monotonic()
-        progress = _Progress(notify, configs["distill"].updates)
+        distilled: Policy
+        policy: Policy
         with forbid_interaction() as interaction:
-            sum_ = _refit(sum_, configs["refit"], seed, progress)
-            learner = _distill(sum_, configs["distill"], seed, progress)
-        timing = {"seconds": time.monotonic() - started, "updates": progress.total}
-        cost = _cost(sum_, config.estimate_states, seed)
-    scores = _scores(sum_, name, learner.policy, config.final_episodes, notify)
-    options = sum_.labels
+            if instant:
+                count = configs["instant"].candidates
+                policy, q = instant_policy(sum_.q, sum_.policies, count, seed), sum_.q
+                distilled = policy
+            else:
+                distilled, policy, q = _learn(sum_, configs, seed, progress)
+        timing = {"seconds": time.monotonic() - started, "updates": progress.before}
+        started = time.monotonic()
+        cost = _cost(sum_, distilled, config, seed)
+        timing["estimate_seconds"] = time.monotonic() - started
+    if instant:
+        timing["seconds_per_action"] = seconds_per_action(
+            controller(sum_.task, policy), sum_.replay.all().obs
+        )
+    scores = _scores(sum_, name, policy, config.final_episodes, notify)
+    options = sum_.labels + ["--instant"] * instant
     if weights is not None:
         options.append("--weights " + ",".join(f"{weight:g}" for weight in weights))
     if temperature is not None:
         options.append(f"--temperature {temperature:g}")
     command = command_line("compose", *options, seed=seed, settings=settings or {})
+    episodes = sum_.replay.episodes(config.replay_stored)
     metrics = {
         "evaluation": summary(scores[name]),
         "parents": {label: summary(scores[label]) for label in sum_.labels},
         "exponents": list(sum_.exponents),
         "covered": rules.covered(sum_.exponents),
         "interactions": interaction.steps,
+        **_coverage(episodes, scores[name], seed),
         **cost,
     }
-    episodes = sum_.replay.episodes(config.replay_stored)
     described = Manifest(
         kind="composed",
         name=name,
@@ -125,10 +150,10 @@ def compose(
         spec=sum_.task.spec,
         alpha=sum_.q.alpha,
         gamma=sum_.q.gamma,
-        algorithm="distill",
+        algorithm="resample" if instant else "distill",
         config={table: plain(values) for table, values in configs.items()},
-        policy=part(learner.policy),
-        q=part(sum_.q),
+        policy=part(policy),
+        q=part(q),
         parents=[parent.as_parent for parent in sum_.parts],
         weights=list(sum_.weights),
         seed=seed,
@@ -138,12 +163,15 @@ def compose(
     )
     return Skill(
         described,
-        policy=learner.policy,
-        q=sum_.q,
+        policy=policy,
+        q=q,
         replay=ReplayBuffer.from_episodes(episodes, sum_.q.gamma),
         card=card.text(described, scores[name], command),
         figure=plots.outcome(scores),
     )
+
+
+DISTILLED: dict[str, type] = {"distill": DistillConfig, "improve": ImproveConfig}
 
 
 @dataclass(frozen=True)
@@ -157,6 +185,10 @@ class _Sum:
     replay: ReplayBuffer  # the union
     tasks: tuple[Task, ...]  # of the parts
     task: Task  # their sum
+
+    @property
+    def policies(self) -> list[Policy]:
+        return [part.policy for part in self.parts]
 
     @property
     def labels(self) -> list[str]:
@@ -183,65 +215,71 @@ def _add(
 
 
 class _Progress:
-    """Counts updates over all stages: the refits, then the distillation."""
+    """Counts updates over both stages, the distillation and the policy iteration."""
 
-    def __init__(self, notify: OnEvent, total: int) -> None:
-        self.notify, self.total, self.before = notify, total, 0
+    def __init__(self, notify: OnEvent) -> None:
+        self.notify, self.total, self.before = notify, 0, 0
 
     def __call__(self, step: int, **numbers: float) -> None:
         done = self.before + step
         self.notify({"kind": "progress", "step": done, "steps": self.total, **numbers})
 
 
-def _refit(sum_: _Sum, config: RefitConfig, seed: int, progress: _Progress) -> _Sum:
-    """The same sum, of critics that know the whole union; composed parts stay as they are."""
-    able = [can_refit(*pair) for pair in zip(sum_.parts, sum_.tasks, strict=True)]
-    progress.total += config.updates * sum(able)
-    critics: list[SoftQ] = []
-    for skill, task, stream, can in zip(
-        sum_.parts, sum_.tasks, spawn(seed + 1, len(able)), able, strict=True
-    ):
-        if not can or not config.updates:
-            critics.append(skill.q)
-            continue
-        critics.append(refit(skill, task, sum_.replay, config, stream, progress))
-        progress.before += config.updates
-    return replace(sum_, q=WeightedSum(critics, sum_.weights, sum_.q.alpha))
+def _learn(
+    sum_: _Sum, configs: Mapping[str, Any], seed: int, progress: _Progress
+) -> tuple[Policy, Policy, WeightedSum]:
+    """The policy of Q_S as distilled; improved, where it has an entropy to trade; and its Q."""
+    distilled, improved = configs["distill"], configs["improve"]
+    q, parents = unfold(sum_.q, sum_.policies)
+    check_trust(distilled, parents)
+    able = improved.updates > 0 and POLICIES[distilled.policy].has_density and sum_.q.alpha > 0
+    progress.total = distilled.updates + able * improved.updates
+    first = distil(sum_.task.spec, q, parents, sum_.replay, distilled, seed, progress)
+    progress.before = first.updates
+    if not able:
+        return first.policy, first.policy, sum_.q
+    second = improve(first.policy, sum_.q, sum_.tasks, sum_.replay, improved, seed, progress)
+    progress.before += second.updates
+    return first.policy, second.policy, second.q
 
 
-def _distill(sum_: _Sum, config: DistillConfig, seed: int, progress: _Progress) -> Distill:
-    """The policy of Q_S, from the stored observations alone."""
-    initial, batches, _ = spawn(seed, 3)
-    learner = Distill(sum_.task.spec, sum_.q, config, initial)
-    sampler = torch.Generator().manual_seed(batches)
-    for update in range(1, config.updates + 1):
-        learner.anneal((update - 1) / config.updates)
-        metrics = learner.update(sum_.replay.sample(config.batch_size, sampler))
-        if update % PROGRESS_EVERY == 0 or update == config.updates:
-            check_finite(metrics, update)
-            numbers = {key: float(value) for key, value in metrics.items()}
-            progress(update, **numbers)
-    return learner
-
-
-PROGRESS_EVERY = 200  # updates between progress events
-
-
-def _cost(sum_: _Sum, states: int, seed: int) -> dict[str, float]:
-    """The disagreement on states of the union."""
+def _cost(sum_: _Sum, policy: Policy, config: ComposeConfig, seed: int) -> dict[str, Any]:
+    """What the sum costs, estimated on transitions of the union."""
     *_, candidates = spawn(seed, 3)
     generator = torch.Generator().manual_seed(candidates)
-    obs = sum_.replay.sample(states, generator).obs
-    return estimated_cost(sum_.q, [part.policy for part in sum_.parts], obs, generator)
+    batch = sum_.replay.sample(config.estimate_states, generator)
+    _, parents = unfold(sum_.q, sum_.policies)
+    count = max(CANDIDATES // (1 + len(parents)), 1)
+    propose = Proposal(Mixture(sum_.task.spec.action_dim, parents, count))
+    updates = config.estimate_updates
+    return estimated_cost(sum_.q, sum_.labels, policy, batch, propose, updates, generator)
+
+
+CANDIDATES = 48  # actions in each state, from all skills and uniformly together
+
+
+def _coverage(episodes: Mapping[str, Tensor], played: Evaluation, seed: int) -> dict[str, float]:
+    """How much of what the composed policy visits is like what is stored: in all entries of the
+    observation, and in those that the task has goals for."""
+    assert played.paths is not None
+    paths = torch.from_numpy(played.paths).flatten(0, 1)  # (episodes (horizon + 1), O)
+    visited, stored = paths[~paths.isnan().any(-1)], episodes["observations"]
+    entries = {"replay_coverage": list(range(stored.shape[1]))}
+    if goals := played.task.goals:
+        entries["replay_coverage_goals"] = played.task.spec.index(tuple(goals))
+    found = {}
+    for name, which in entries.items():
+        rng = torch.Generator().manual_seed(seed)
+        found[name] = coverage(stored[:, which], episodes["lengths"] + 1, visited[:, which], rng)
+    return found
 
 
 def _scores(
     sum_: _Sum, name: str, policy: Policy, episodes: int, notify: OnEvent
 ) -> dict[str, Evaluation]:
     """The skills and what was composed of them, all in the composed task."""
-    policies = [part.policy for part in sum_.parts]
     scores = {}
-    for label, tested in zip([*sum_.labels, name], [*policies, policy], strict=True):
-        scores[label] = score(tested, sum_.task, episodes)
+    for label, tested in zip([*sum_.labels, name], [*sum_.policies, policy], strict=True):
+        scores[label] = score(tested, sum_.task, episodes, paths=label == name)
         notify({"kind": "evaluation", "skill": label, **scores[label].means()})
     return scores

@@ -143,6 +143,19 @@ def test_it_takes_no_step(x: Skill, y: Skill, both: Skill, monkeypatch: pytest.M
         quick(x, y)
 
 
+def test_what_it_costs_is_estimated(x: Skill, y: Skill, both: Skill) -> None:
+    gaps = both.metrics["estimated"]
+    assert all(np.isfinite([row["mean"], row["q95"]]).all() for row in gaps.values())
+    assert gaps["optimal_gap_lower"]["mean"] <= gaps["distilled_gap"]["mean"]
+    assert list(both.metrics["pairwise_disagreement"]) == ["point_x, point_y"]
+    assert both.manifest.timing["estimate_seconds"] > 0
+    for share in ("replay_coverage", "replay_coverage_goals"):
+        assert 0 <= both.metrics[share] <= 1
+    assert "| D, the bound of the thesis |" in both.card
+    without = quick(x, y, settings={"compose.estimate_updates": 0})
+    assert "estimated" not in without.metrics and "D, the bound" not in without.card
+
+
 def test_progress_is_reported(x: Skill, y: Skill) -> None:
     events: list[Mapping[str, Any]] = []
     quick(x, y, on_event=events.append)
@@ -189,6 +202,9 @@ def test_three_at_once(x: Skill, y: Skill, roam: Skill) -> None:
     found = quick(x, y, roam)
     assert found.name == found.task == "point_x+point_y+point_roam"
     assert found.manifest.weights == [1 / 3] * 3
+    pairs = ["point_x, point_y", "point_x, point_roam", "point_y, point_roam"]
+    assert list(found.metrics["pairwise_disagreement"]) == pairs
+    assert f"| G of {pairs[0]} alone |" in found.card
     assert len(found.replay) == sum(len(skill.replay) for skill in (x, y, roam))
 
 
@@ -262,6 +278,7 @@ def test_a_skill_without_temperature_is_refused(x: Skill, greedy: Skill) -> None
         ({"name": "point_x"}, "point_x is one of the skills composed; name the result"),
         ({"settings": {"distill.updates": 0}}, "every distill size must be positive"),
         ({"settings": {"compose.final_episodes": 1}}, "must be at least 2"),
+        ({"settings": {"compose.estimate_updates": -1}}, "must not be negative"),
     ],
 )
 def test_what_cannot_be_composed(
