@@ -43,15 +43,24 @@ class Pusher(MujocoDomain):
     recipe = (
         "sac",
         {
-            "sac.alpha": 0.15,
+            "sac.alpha": 0.01,  # at the end: entropy costs more than the last centimetres are worth
+            "sac.alpha_start": 0.1,
             "sac.learning_rate": 1e-3,
             "sac.final_rate": 0.0,
             "sac.hidden": (128, 128),
+            "sac.normalised": True,
+            "sql.alpha": 0.15,  # lower, and uniform samples no longer find the soft value
+            "sql.alpha_start": None,
+            "sql.normalised": False,
+            "sql.batch_size": 64,
+            "sql.particles": 16,
+            "sql.value_samples": 32,
             "explore.correlation": 0.9,
+            "explore.hand_over": 75,  # where several are trained together
             "train.steps": 200_000,
             "train.warmup": 10_000,
             "train.update_every": 2,
-            "train.replay_stored": 24_000,
+            "train.replay_stored": 16_000,
         },
     )
 
