@@ -14,6 +14,7 @@ from skillkit import __version__, console
 from skillkit.errors import CorruptSkill, InvalidValue, SkillkitError, UnknownName
 
 if TYPE_CHECKING:
+    from skillkit.envs import Task
     from skillkit.registry import Registry
     from skillkit.skill import Skill
 
@@ -63,7 +64,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("task")
+@click.argument("expressions", metavar="TASKS...", nargs=-1, required=True)
 @click.option("--name", help="Name of the skill; the task's own by default.")
 @click.option("--algorithm", help="Learning algorithm; the recipe's by default.")
 @click.option(
@@ -76,7 +77,7 @@ def main() -> None:
 @_tasks_option
 @_registry_option
 def train(
-    task: str,
+    expressions: tuple[str, ...],
     name: str | None,
     algorithm: str | None,
     seed: int,
@@ -86,10 +87,11 @@ def train(
     pairs: tuple[str, ...],
     registry: str | None,
 ) -> None:
-    """Learn a task: a maximum-entropy policy and its soft Q-function.
+    """Learn TASKS: for each a maximum-entropy policy and its soft Q-function.
 
-    TASK is a name from `skillkit tasks`, a sum such as push_x+push_y or 0.7*push_x+0.3*push_y, or
-    any Gymnasium id with continuous actions, gym:HalfCheetah-v5.
+    A task is a name from `skillkit tasks`, a sum such as push_x+push_y or 0.7*push_x+0.3*push_y, or
+    any Gymnasium id with continuous actions, gym:HalfCheetah-v5. Several tasks of one domain are
+    trained together: they share what they collect, and compose better.
     """
     from skillkit.envs import task as find_task
     from skillkit.registry import locked
@@ -97,9 +99,9 @@ def train(
     from skillkit.workflows.checkpoints import Checkpoints
     from skillkit.workflows.settings import assignments
 
-    wanted = find_task(task)
+    wanted = [find_task(expression) for expression in expressions]
     where = _open(registry)
-    label = workflow.skill_name(wanted) if name is None else name
+    label = workflow.run_name(workflow.check_names(wanted, name))
     folder = where.run_folder(label)
     checkpoints = Checkpoints(folder, checkpoint_every)
     with locked(folder), checkpoints.listening(), console.Progress("environment steps") as progress:
@@ -109,7 +111,7 @@ def train(
             click.echo(
                 f"this begins {label} anew; --resume continues the interrupted run", err=True
             )
-        skill = workflow.train(
+        skills = workflow.train_together(
             wanted,
             settings=assignments(pairs),
             algorithm=algorithm,
@@ -120,15 +122,17 @@ def train(
             checkpoint=checkpoints,
             resume=checkpoints.latest if resume else None,
         )
-        saved = skill.save(registry=where)
+        saved = [skill.save(registry=where) for skill in skills]
         checkpoints.clear()
-    console.announce(saved)
+    for skill in saved:
+        console.announce(skill)
 
 
 @main.command()
 @click.argument("skills", nargs=-1, required=True)
 @click.option("--weights", help="One per skill, comma-separated; 1/N each by default.")
 @click.option("--temperature", type=float, help="Of the result; sum of weight times alpha.")
+@click.option("--instant", is_flag=True, help="Train nothing: resample the skills' actions.")
 @click.option("--name", help="Name of the skill; push_x+push_y by default.")
 @click.option(
     "--seed", type=SEED, default=0, show_default=True, help="The one source of randomness."
@@ -140,6 +144,7 @@ def compose(
     skills: tuple[str, ...],
     weights: str | None,
     temperature: float | None,
+    instant: bool,
     name: str | None,
     seed: int,
     pairs: tuple[str, ...],
@@ -158,6 +163,7 @@ def compose(
             parts,
             weights=_numbers("--weights", weights),
             temperature=temperature,
+            instant=instant,
             settings=assignments(pairs),
             name=name,
             seed=seed,
@@ -231,6 +237,7 @@ def show(skill: str, registry: str | None) -> None:
         "task": f"{found.task['expression']}, domain {found.task['domain']}",
         "made by": f"{found.kind}, {found.algorithm}, seed {found.seed}, {found.created}",
         "parents": " + ".join(parents),
+        "trained with": ", ".join(found.siblings),
         "alpha": f"{found.alpha:g} r/nat",
         "gamma": f"{found.gamma:g} per {found.spec.dt:g} s",
         "replay": f"{found.replay['transitions']:,} transitions in "
@@ -298,7 +305,11 @@ def plot(
     seed: int,
     registry: str | None,
 ) -> None:
-    """Draw where the episodes of SKILLS end (thesis figure 6.1), or how one of them learned."""
+    """Draw where the episodes of SKILLS end (thesis figure 6.1), or how one of them learned.
+
+    One skill of a task with a landscape, as multigoal, is drawn in it: sampled trajectories over
+    contours of the reward, and the soft Q-function with sampled actions (thesis chapter 3).
+    """
     from skillkit.report import plots
 
     if curve and len(skills) != 1:
@@ -310,8 +321,7 @@ def plot(
         (skill,) = opened.values()
         picture = plots.learning_curve(skill.curve, skill.name)
     else:
-        played = {n: _evaluate(s, task, episodes, False, seed) for n, s in opened.items()}
-        picture = plots.outcome(played)
+        picture = _outcome(opened, task, episodes, seed)
     path.write_bytes(picture)
     click.echo(f"figure: {path}")
 
@@ -386,12 +396,25 @@ def _load(reference: str, folder: str | None) -> Skill:
     return load(reference, _open(folder))
 
 
-def _evaluate(skill: Skill, task: str | None, episodes: int, sample: bool, seed: int) -> Any:
-    from skillkit.envs import task as find_task
-    from skillkit.evaluation import evaluate as play
+def _outcome(skills: dict[str, Skill], task: str | None, episodes: int, seed: int) -> bytes:
+    from skillkit.report import landscape, plots
 
-    act = skill.controller(deterministic=not sample)
-    noise = act.noise_dim if sample else 0
+    name, *others = skills
+    wanted = _task(skills[name], task)
+    if others or wanted.landscape is None:
+        played = {n: _evaluate(s, task, episodes, False, seed) for n, s in skills.items()}
+        return plots.outcome(played)
+    from skillkit.workflows.picture import choices
+
+    skill = skills[name]
+    sampled = _evaluate(skill, task, episodes, True, seed, paths=True)
+    return landscape.picture(name, sampled, choices(wanted, skill.controller(), skill.q))
+
+
+def _task(skill: Skill, task: str | None) -> Task:
+    """The task that a skill is to play, its own by default."""
+    from skillkit.envs import task as find_task
+
     try:
         wanted = find_task(skill.task if task is None else task)
     except UnknownName as error:
@@ -406,12 +429,23 @@ def _evaluate(skill: Skill, task: str | None, episodes: int, sample: bool, seed:
             f"{skill.name} cannot play {wanted.name}: it was trained in the domain "
             f"{skill.manifest.task['domain']}; choose a task of that domain"
         )
+    return wanted
+
+
+def _evaluate(
+    skill: Skill, task: str | None, episodes: int, sample: bool, seed: int, paths: bool = False
+) -> Any:
+    from skillkit.evaluation import evaluate as play
+
+    act = skill.controller(deterministic=not sample)
+    noise = act.noise_dim if sample else 0
+    wanted = _task(skill, task)
     with console.Progress("episodes") as progress:
 
         def show(done: int, total: int) -> None:
             progress({"kind": "progress", "step": done, "steps": total})
 
-        return play(act.batch, wanted, episodes, seed, noise_dim=noise, progress=show)
+        return play(act.batch, wanted, episodes, seed, noise_dim=noise, paths=paths, progress=show)
 
 
 def _numbers(option: str, text: str | None) -> list[float] | None:

@@ -27,10 +27,11 @@ SHORT = {
     "train.evaluate_every": 800,
 }  # an untrained skill in half a second
 BRIEF = {
-    "refit.updates": 0,
+    "improve.updates": 0,
     "distill.updates": 40,
     "compose.final_episodes": 3,
     "compose.estimate_states": 32,
+    "compose.estimate_updates": 5,
 }
 _keep: list[tempfile.TemporaryDirectory[str]] = []
 

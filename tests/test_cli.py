@@ -234,6 +234,7 @@ def test_compose_reports_what_it_did(mine: Path) -> None:
     ]  # fmt: skip
     assert re.search(r"^40 updates in [\d.]+ s, 0 environment steps$", text, re.MULTILINE)
     assert "disagreement of the skills: " in text and "candidates that count: " in text
+    assert "visited states that the replay covers: " in text and "F^pi, to the value of" in text
     assert "saved point_x+point_y@2" in text
 
 
@@ -389,6 +390,23 @@ def test_evaluate_prints_a_table(mine: Path) -> None:
 def test_plot_writes_a_picture(mine: Path, arguments: list[str], file: str) -> None:
     assert good("plot", *arguments, "--episodes", 3) == f"figure: {file}\n"
     assert Path(file).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_task_with_a_landscape_is_drawn_in_it_and_its_outcomes_counted(
+    registry_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    good("train", "multigoal", "--algorithm", "sac", *SMALL)
+    found = evaluation("multigoal", "--sample", "--episodes", 6)
+    goals = [found[key]["mean"] for key in found if key.startswith("goal_")]
+    assert len(goals) == 4 and sum(goals) == pytest.approx(found["success"]["mean"])
+    assert good("plot", "multigoal", "--episodes", 6) == "figure: multigoal.png\n"
+    tall, card = Path("multigoal.png"), registry_folder / "multigoal/v1/figure.png"
+    load("multigoal").save("other")  # several are compared by where their episodes end
+    good("plot", "multigoal", "other", "--episodes", 3, "--output", "both.png")
+    heights = [int.from_bytes(file.read_bytes()[20:24], "big")
+               for file in (tall, card, Path("both.png"))]  # fmt: skip
+    assert heights[0] == heights[1] > 1300 > heights[2]
 
 
 # ----------------------------------------------------------------------------------------- upkeep

@@ -27,6 +27,7 @@ from skillkit.errors import (
 )
 from skillkit.evaluation import evaluate
 from skillkit.integrity import write_checksums
+from skillkit.policies import GaussianPolicy
 from skillkit.registry import Registry
 from skillkit.skill import Skill, arrays, load
 from skillkit.workflows.compose import compose
@@ -64,6 +65,28 @@ def test_a_loaded_skill_is_the_one_that_was_saved(name: str, tmp_path: Path) -> 
         np.testing.assert_array_equal(after[key], before[key])
     files = {p.relative_to(first.folder): p.read_bytes() for p in first.folder.rglob("*.*")}
     assert files == {p.relative_to(again.folder): p.read_bytes() for p in again.folder.rglob("*.*")}
+
+
+class OnTheFence(GaussianPolicy):
+    """Its mode jumps at thresholds of the first entry, as an argmax over candidates does."""
+
+    fences: torch.Tensor
+
+    def mode(self, obs: torch.Tensor) -> torch.Tensor:
+        passed = (obs[:, :1] > self.fences).sum(1, keepdim=True)
+        return (-1.0) ** passed.expand(-1, self.action_dim)
+
+
+def test_a_probe_does_not_sit_on_a_tie(tmp_path: Path) -> None:
+    """There rounding decides, so the check would fail on another machine."""
+    first = load("point_x", trained())
+    policy = OnTheFence(4, 2, (64, 64))
+    rows = first.replay.all().obs
+    rows = rows[torch.linspace(0, len(rows) - 1, 32).long(), 0]  # the 32 that it chooses among
+    policy.fences = rows[::2]  # half of them
+    probe = Skill(first.manifest, policy=policy, q=first.q, replay=first.replay)._probe()
+    assert all(len(value) == 16 for value in probe.values())
+    np.testing.assert_array_equal(probe["observation"][:, 0], rows[1::2].numpy())
 
 
 def test_an_unsaved_skill_is_whole_in_memory(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.point_skills import ROOT, trained
+from tests.point_skills import ROOT, copy_of_trained, good, trained
 
 COMMAND = "from skillkit.cli import main; main()"
 CONTROL = """
@@ -35,11 +35,13 @@ def no_torch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(no_torch: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(
+    no_torch: Path, code: str, *arguments: str, registry: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(no_torch), str(ROOT)])
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
-        env=os.environ | {"PYTHONPATH": path, "SKILLKIT_REGISTRY": str(trained())},
+        env=os.environ | {"PYTHONPATH": path, "SKILLKIT_REGISTRY": str(registry or trained())},
         cwd=no_torch,
         capture_output=True,
         text=True,
@@ -73,6 +75,20 @@ def test_a_command_answers(no_torch: Path, arguments: list[str]) -> None:
 def test_a_skill_controls(no_torch: Path) -> None:
     result = run(no_torch, CONTROL)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_an_instant_skill_controls(no_torch: Path, tmp_path: Path) -> None:
+    """Its critics, too, are NumPy here."""
+    registry = copy_of_trained(tmp_path / "registry")
+    brief = ["--set=compose.final_episodes=2", "--set=compose.estimate_updates=0"]
+    good("compose", "point_x", "point_y", "--instant", "--registry", registry, *brief)
+    name = "point_x+point_y.instant"
+    code = CONTROL.replace("point_x+point_y", name, 1)
+    for result in (
+        run(no_torch, code, registry=registry),
+        run(no_torch, COMMAND, "evaluate", name, "--episodes", "2", registry=registry),
+    ):
+        assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_a_command_that_needs_it_says_so(no_torch: Path) -> None:

@@ -112,3 +112,40 @@ class Tally(VectorEnv[Array, Array, Array]):
 
     def _observe(self) -> Array:
         return np.stack([self.which, self.episode, self.t], axis=1).astype(np.float32)
+
+
+class FlatQ(SoftQ):
+    """Q(s,a) = 0: its optimal policy is uniform on [-1, 1]^A."""
+
+    kind = "flat toy"
+    gamma = 0.9
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"alpha": self.alpha}
+
+    def forward(self, obs: Tensor, action: Tensor) -> Tensor:
+        return action.new_zeros(len(action))
+
+
+class TwoPeaks(SoftQ):
+    """exp(Q/alpha) is proportional to two Gaussian bumps of equal weight, at +-.6 in every a_i."""
+
+    kind = "bimodal toy"
+    gamma = 0.9
+
+    def __init__(self, width: float, alpha: float = 0.3) -> None:
+        super().__init__()
+        self.width, self.alpha = width, alpha
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"width": self.width, "alpha": self.alpha}
+
+    def forward(self, obs: Tensor, action: Tensor) -> Tensor:
+        squares = [((action - peak) / self.width).square().sum(-1) for peak in (-0.6, 0.6)]
+        return self.alpha * torch.logsumexp(-0.5 * torch.stack(squares), 0)
