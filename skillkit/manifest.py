@@ -271,7 +271,6 @@ class Manifest:
         if data.get("format") != FORMAT:
             given = reprlib.repr(data.get("format"))
             raise InvalidValue(f"its format is {given}, and this skillkit reads format {FORMAT}")
-        data = {"siblings": []} | dict(data)  # TEMPORARY
         if odd := sorted(data.keys() ^ {item.name for item in fields(Manifest)}):
             raise InvalidValue(f"the field {reprlib.repr(odd[0])} is missing or unknown")
         try:

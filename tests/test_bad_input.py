@@ -126,11 +126,17 @@ def desk(
 
 
 TRAIN = [  # what cannot be trained
-    ("train", "missing argument 'TASK'", "skillkit train --help"),
+    ("train", "missing argument 'TASKS...'", "skillkit train --help"),
     ("train point_z", "no task is called 'point_z'", "did you mean point_"),
     ("train push_xz", "'push_xz'", "did you mean push_x"),
     ("train zzz", "'zzz'", "choose from"),
-    ("train point_x point_y", "unexpected extra argument", "skillkit train --help"),
+    ("train point_x point_x", "a task comes twice", "name each one once"),
+    ("train point_x push_x", "differ in domain (point and push", "cannot be added"),
+    ("train point_x gym:Pendulum-v1", "gym:Pendulum-v1 cannot be part of a sum"),
+    ("train point_x point_y --name both", "both, does not fit 2 skills", "leave it out"),
+    ("train point_x --set sac.alpha_start=0", "sac.alpha_start must be positive"),
+    ("train point_x --set explore.hand_over=0.5", "hand_over takes at least 1 step"),
+    ("train point_x --algorithm sql --set sql.proposal=mixed", "use sql.proposal=uniform"),
     ("train ''", "cannot read the task ''", "write push_x"),
     ("train point_x+", "cannot read the task", "write push_x"),
     ("train point_x+point_x", "a task comes twice", "give it the sum"),
