@@ -1,6 +1,6 @@
 """The thesis' Figure 6.2: gradient steps and seconds until a policy pushes to (-1, -1).
 
-    python benchmarks/figure_6_2.py --seeds 0,1,2     # what is missing, then the table and the figure
+    python benchmarks/figure_6_2.py --seeds 0,1,2     # what is missing; table, figure
 
 Three ways to the same task, push_x+push_y, from the constituents that table_6_1.py trains:
 composition (0 interactions), direct training with the constituents' recipe, and offline soft
