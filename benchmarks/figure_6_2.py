@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from table_6_1 import REGISTRIES, Table
 
 from skillkit import Registry, Skill, load, train
-from skillkit.algorithms import ALGORITHMS, Distill, DistillConfig, Learner
+from skillkit.algorithms import SQL, Distill, DistillConfig, Learner
 from skillkit.algorithms.improve import Improve, ImproveConfig
 from skillkit.composition.experience import relabelled_union
 from skillkit.console import Progress
@@ -37,6 +37,7 @@ from skillkit.q_functions import WeightedSum
 from skillkit.replay import union
 from skillkit.report.plots import STYLES, render
 from skillkit.skill import arrays
+from skillkit.workflows.train import configure
 
 RESULTS = Path(__file__).parent / "results"
 SUM, PARTS = "push_x+push_y", ("push_x", "push_y")
@@ -105,9 +106,8 @@ def direct(seed: int) -> list[Row]:
 def offline(parts: list[Skill], seed: int, updates: int) -> list[Row]:
     """Soft Q-learning from what is stored, and nothing else."""
     goal = task(SUM)
-    algorithm, table = ALGORITHMS["sql"]
-    recipe = {"hidden": (128, 128), "alpha": 0.1, "learning_rate": 1e-3, "batch_size": 256}
-    learner = algorithm(goal.spec, table(**recipe), seed)
+    lender, recipe = goal.recipe
+    learner = SQL(goal.spec, configure("sql", recipe, lender)["sql"], seed)
     replay = relabelled_union(parts, goal)
     generator = torch.Generator().manual_seed(seed)
 

@@ -138,8 +138,8 @@ def _cell(rows: Sequence[Any]) -> str:
         for several, key in ((mode, "mean"), (mode, "std"), (sampled, "mean"))
     )
     worst = max(one["mean"] for one in mode)
-    most = f", at most {worst:.3f}" if len(rows) > 1 else ""
-    return f"{mean:.3f} ± {std:.3f} ({noisy:.3f} sampled; {len(rows)} seeds{most})"
+    seeds = f"{len(rows)} seeds, at most {worst:.3f}" if len(rows) > 1 else "1 seed"
+    return f"{mean:.3f} ± {std:.3f} ({noisy:.3f} sampled; {seeds})"
 
 
 def _list(ctx: click.Context, parameter: click.Parameter, text: str | None) -> list[str]:
