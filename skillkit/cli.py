@@ -91,7 +91,7 @@ def train(
 
     A task is a name from `skillkit tasks`, a sum such as push_x+push_y or 0.7*push_x+0.3*push_y, or
     any Gymnasium id with continuous actions, gym:HalfCheetah-v5. Several tasks of one domain are
-    trained together: they share what they collect, and compose better.
+    trained together: each learns from what all of them collect.
     """
     from skillkit.envs import task as find_task
     from skillkit.registry import locked
@@ -150,7 +150,7 @@ def compose(
     pairs: tuple[str, ...],
     registry: str | None,
 ) -> None:
-    """Add the Q-functions of SKILLS and distil a policy for the sum, without new interaction."""
+    """Add the Q-functions of SKILLS; distil and improve a policy for the sum, all offline."""
     from skillkit.skill import load
     from skillkit.workflows import compose as workflow
     from skillkit.workflows.settings import assignments

@@ -9,6 +9,8 @@ with sum_i w_i alpha_i = alpha. Every critic learns, on stored transitions relab
 task, what its reward is worth under the one policy that all share, and that policy improves on the
 sum: soft policy iteration of the composed task (thesis ch. 4), begun at pi_S and Q_S. What the
 critics lose on the way is F of THEORY 5, the price of composition; no network is added for it.
+
+Few updates on stored data carry no guarantee: docs/LOG.md has pairs that it hurt.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """train: Task -> Skill. Collect, learn, evaluate, draw (thesis ch. 4 and 5).
 
 Several tasks of one domain can be trained together: every transition is relabelled for each of
-them, so each critic learns from what all the skills have seen. Their sum then needs no guesses.
+them, so each critic learns from what all the skills have seen.
 """
 
 from __future__ import annotations
