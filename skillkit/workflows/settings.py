@@ -6,8 +6,8 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -27,20 +27,34 @@ def resolve(settings: Mapping[str, Any], **tables: type) -> dict[str, Any]:
         UnknownName: a key that no table has, with the nearest valid ones.
         InvalidValue: a value that its field cannot take.
     """
-    hints = {
-        f"{table}.{name}": kind
-        for table, config in tables.items()
-        for name, kind in typing.get_type_hints(config).items()
-    }
+    known = [key for table, config in tables.items() for key in _keys(table, config)]
     for key in settings:
-        if key not in hints:
-            raise UnknownName("setting", key, hints)
-    configs = {}
-    for table, config in tables.items():
-        mine = {k.split(".", 1)[1]: v for k, v in settings.items() if k.startswith(f"{table}.")}
-        values = {k: parse(f"{table}.{k}", v, hints[f"{table}.{k}"]) for k, v in mine.items()}
-        configs[table] = config(**values)
-    return configs
+        if key not in known:
+            raise UnknownName("setting", key, known)
+    return {table: _built(table, config, settings) for table, config in tables.items()}
+
+
+def _keys(prefix: str, config: type) -> Iterator[str]:
+    """What can be set in a config, and in those within it: "sac.alpha", "sac.flow.couplings"."""
+    for name, kind in typing.get_type_hints(config).items():
+        key = f"{prefix}.{name}"
+        yield from _keys(key, kind) if _is_config(kind) else [key]
+
+
+def _built(prefix: str, config: type, settings: Mapping[str, Any]) -> Any:
+    """The config with what the settings say of it, and defaults otherwise."""
+    values = {}
+    for name, kind in typing.get_type_hints(config).items():
+        key = f"{prefix}.{name}"
+        if _is_config(kind):
+            values[name] = _built(key, kind, settings)
+        elif key in settings:
+            values[name] = parse(key, settings[key], kind)
+    return config(**values)
+
+
+def _is_config(kind: Any) -> TypeGuard[type]:
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
 def parse(key: str, value: Any, kind: Any) -> Any:
@@ -93,11 +107,15 @@ def check_seed(seed: int) -> int:
 
 
 def plain(config: Any) -> dict[str, Any]:
-    """A config dataclass as JSON-able data."""
-    return {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in dataclasses.asdict(config).items()
-    }
+    """A config dataclass as JSON-able data, one key for each setting."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            found |= {f"{field.name}.{key}": inner for key, inner in plain(value).items()}
+        else:
+            found[field.name] = list(value) if isinstance(value, tuple) else value
+    return found
 
 
 def spawn(seed: int, count: int) -> list[int]:

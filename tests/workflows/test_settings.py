@@ -13,6 +13,12 @@ from skillkit.workflows.settings import assignments, check_seed, plain, resolve
 
 
 @dataclass(frozen=True)
+class Inner:
+    size: int = 3
+    widths: tuple[int, ...] = (1,)
+
+
+@dataclass(frozen=True)
 class Loop:
     steps: int = 10
     rate: float = 0.5
@@ -20,6 +26,7 @@ class Loop:
     target: float | None = None
     fast: bool = False
     kind: str = "plain"
+    inner: Inner = Inner()
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,20 @@ def test_nothing_set_is_the_default() -> None:
 def test_each_table_takes_its_own() -> None:
     found = resolve({"loop.steps": 7, "other.steps": 8}, loop=Loop, other=Other)
     assert (found["loop"].steps, found["other"].steps) == (7, 8)
+
+
+def test_a_config_within_a_config() -> None:
+    """Its fields are settings like any other, and stored under the same keys."""
+    found = built(**{"inner.size": "7", "inner.widths": "2,2", "steps": 1})
+    assert found == Loop(steps=1, inner=Inner(7, (2, 2)))
+    assert plain(found)["inner.size"] == 7 and plain(found)["inner.widths"] == [2, 2]
+    assert built(**plain(found)) == found
+    with pytest.raises(UnknownName, match="did you mean loop.inner.size"):
+        built(**{"inner.sise": 1})
+    with pytest.raises(InvalidValue, match=r"^loop\.inner\.size takes a whole number"):
+        built(**{"inner.size": "x"})
+    with pytest.raises(UnknownName, match=r"no setting is called 'loop\.inner'"):
+        built(inner=Inner())
 
 
 @pytest.mark.parametrize(
