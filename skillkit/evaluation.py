@@ -10,8 +10,10 @@ does bit for bit. (A PyTorch policy does so up to the rounding of its matrix pro
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ MOST_ENVS = 50
 RESAMPLES = 2000
 
 Act = Callable[..., Array]
+Noise = Iterator[Array]  # (noise_dim,) for each step of an episode
 Progress = Callable[[int, int], None]
 
 
@@ -71,9 +74,11 @@ def evaluate(
     num_envs: int | None = None,
     *,
     noise_dim: int = 0,
+    hold_noise: bool = False,
     threads: int = 1,
     paths: bool = False,
     progress: Progress | None = None,
+    begin: Callable[[Array], None] | None = None,
 ) -> Evaluation:
     """Play `episodes` episodes of a task.
 
@@ -82,8 +87,11 @@ def evaluate(
             called with noise too, (E, O), (E, noise_dim) -> (E, A). `controller.batch` is both.
         num_envs: parallel sub-environments; min(episodes, 50) by default.
         noise_dim: entries of action noise ~ N(0, I), drawn from each episode's own stream.
+        hold_noise: draw once an episode: what each fixed latent does (thesis ch. 7).
         paths: keep every observation.
         progress: called with (episodes done, episodes) after each step that ended one.
+        begin: called with the rows (E,) bool whose episodes begin, for an `act` that remembers:
+            `controller.reset`, which a stack needs.
 
     Raises:
         InvalidValue: a count below one, a negative seed, actions of the wrong shape.
@@ -100,7 +108,8 @@ def evaluate(
     env = make(task, num_envs, seed=seed, threads=threads)
     try:
         log = _Log(episodes, task, paths, progress)
-        _play(act, env, episode_seeds(seed, episodes), noise_dim, log)
+        noise = partial(_noise, dim=noise_dim, hold=hold_noise)
+        _play(act, begin or (lambda rows: None), env, episode_seeds(seed, episodes), noise, log)
     finally:
         env.close()
     return Evaluation(task, seed, _metrics(task, log), log.initial, log.final, log.paths)
@@ -111,9 +120,11 @@ def episode_seeds(seed: int, episodes: int) -> list[int]:
     return [int(word) for word in np.random.SeedSequence(seed).generate_state(episodes)]
 
 
-def _noise_stream(seed: int) -> np.random.Generator:
+def _noise(seed: int, dim: int, hold: bool) -> Noise:
     """Of the actions of one episode; its environment draws from (seed, 0), which equals seed."""
-    return np.random.default_rng((seed, 1))
+    stream = np.random.default_rng((seed, 1))
+    draws = (stream.standard_normal(dim, np.float32) for _ in itertools.count())
+    return itertools.repeat(next(draws)) if hold else draws
 
 
 class _Log:
@@ -149,14 +160,23 @@ class _Log:
             self.paths[episode, self.lengths[episode]] = obs
 
 
-def _play(act: Act, env: Any, seeds: list[int], noise_dim: int, log: _Log) -> None:
+def _play(
+    act: Act,
+    begin: Callable[[Array], None],
+    env: Any,
+    seeds: list[int],
+    noise: Callable[[int], Noise],
+    log: _Log,
+) -> None:
     """Go through the list of episodes; a sub-environment without one left repeats an old one."""
     episode = np.arange(env.num_envs)  # (E,) which one each sub-environment plays
-    streams = [_noise_stream(seeds[i]) for i in episode]
+    streams = [noise(seeds[i]) for i in episode]
     obs, _ = env.reset(seed=[seeds[i] for i in episode])
+    begin(np.ones(env.num_envs, bool))
     log.begin(episode, obs)
     while log.done < log.episodes:
-        action = _action(act, obs, streams, noise_dim)
+        drawn = np.stack([next(stream) for stream in streams])  # (E, noise_dim)
+        action = act(obs, drawn) if drawn.size else act(obs)
         obs, reward, terminated, truncated, _ = env.step(action)
         ended = terminated | truncated  # (E,)
         log.step(episode, obs, reward, ended)
@@ -164,18 +184,11 @@ def _play(act: Act, env: Any, seeds: list[int], noise_dim: int, log: _Log) -> No
             episode[ended] = episode.max() + 1 + np.arange(ended.sum())
             chosen = [seeds[i % len(seeds)] for i in episode]
             for i in np.flatnonzero(ended):
-                streams[i] = _noise_stream(chosen[i])
+                streams[i] = noise(chosen[i])
             fresh, _ = env.reset(seed=chosen, options={"reset_mask": ended})
             obs = np.where(ended[:, None], fresh, obs)
+            begin(ended)
             log.begin(episode[ended], obs[ended])
-
-
-def _action(act: Act, obs: Array, streams: list[np.random.Generator], noise_dim: int) -> Array:
-    """Ask the policy. (E, O) -> (E, A)"""
-    if not noise_dim:
-        return act(obs)
-    draws = [stream.standard_normal(noise_dim, dtype=np.float32) for stream in streams]
-    return act(obs, np.stack(draws))
 
 
 def _metrics(task: Task, log: _Log) -> dict[str, Array]:

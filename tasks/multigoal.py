@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skillkit.envs import BatchedDomain, Landscape, Quantities, Task, Term
-from skillkit.envs.terms import Distance, Effort, Nearest, Within
+from skillkit.envs.terms import Arrival, Distance, Effort, Nearest, Within
 from skillkit.types import Array, Entry
 
 WALL = 7.0  # [m]; the point stays in the square that reaches so far from the middle
@@ -88,16 +88,6 @@ class SquaredAfter:
 
     def __call__(self, now: Quantities, action: Array, then: Quantities) -> Array:
         return np.square(self.distance.of(then))
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """Whether one is there after the step."""
-
-    there: Within
-
-    def __call__(self, now: Quantities, action: Array, then: Quantities) -> Array:
-        return self.there(then)
 
 
 world = Multigoal()

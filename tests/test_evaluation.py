@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -147,6 +148,21 @@ def test_noise_and_environment_do_not_share_a_stream() -> None:
             assert environment.standard_normal(dtype=np.float32) != noise[0]
     assert abs(np.corrcoef(result.initial_observations[:, 0], seen[0][:, 0])[0, 1]) < 0.15
     assert seen[0].mean() == pytest.approx(0, abs=0.15) and seen[0].std() == pytest.approx(1, 0.1)
+
+
+@pytest.mark.parametrize("num_envs", [1, 3, 8])
+def test_noise_can_be_held_for_an_episode(num_envs: int) -> None:
+    """It is then the first draw of the episode's stream, whoever plays beside it."""
+
+    def still(obs: Array, noise: Array) -> Array:
+        return 0.01 * noise[:, :1]
+
+    task = line_task(horizon=5, ends=None)
+    held = evaluate(still, task, 8, 3, num_envs, noise_dim=2, hold_noise=True)
+    free = evaluate(still, replace(task, horizon=1), 8, 3, num_envs, noise_dim=2)
+    first = free.metrics["return"]
+    assert held.metrics["return"] == pytest.approx(5 * first, abs=1e-6)
+    assert len(set(first)) == 8
 
 
 def test_a_shorter_list_of_episodes_begins_a_longer_one() -> None:

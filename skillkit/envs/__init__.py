@@ -17,6 +17,7 @@ from skillkit.envs.interaction import forbid_interaction
 from skillkit.envs.landscape import Landscape
 from skillkit.envs.mujoco import MujocoDomain
 from skillkit.envs.registration import register
+from skillkit.envs.scene import Walls, walls
 from skillkit.envs.task import Quantities, Task, Term
 from skillkit.errors import SkillkitError
 
@@ -28,6 +29,7 @@ __all__ = [
     "Quantities",
     "Task",
     "Term",
+    "Walls",
     "add_tasks",
     "combine",
     "domain",
@@ -35,6 +37,7 @@ __all__ = [
     "make",
     "task",
     "task_names",
+    "walls",
 ]
 
 try:  # last, because task files import from this package

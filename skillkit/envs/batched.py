@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from skillkit.envs.domain import Domain
+from skillkit.envs.scene import Walls, walls
 from skillkit.envs.task import Task
+from skillkit.errors import InvalidValue
 from skillkit.types import Array, Entry, Spec
 
 if TYPE_CHECKING:
@@ -38,6 +40,14 @@ class BatchedDomain(Domain):
     def step(self, state: Array, action: Array, rngs: Sequence[np.random.Generator]) -> Array:
         """One control period; noise of row i comes from rngs[i]. (E, S), (E, A) -> (E, S)"""
 
+    def confine(self, before: Array, after: Array, walls: Walls) -> Array:
+        """What a step comes to in a scene with walls. (E, S), (E, S) -> (E, S)
+
+        Raises:
+            InvalidValue: the domain knows no walls.
+        """
+        raise InvalidValue(f"domain {self.name} knows no walls; leave the scene out")
+
     def observe(self, state: Array) -> Array:
         """The state itself, unless the domain says otherwise. (E, S) -> (E, O)"""
         return state
@@ -51,15 +61,16 @@ class BatchedDomain(Domain):
     ) -> VectorEnv[Any, Any, Any]:
         from skillkit.envs.vector import TaskVectorEnv
 
-        simulation = BatchedSimulation(self, num_envs)
+        scene = task.scene_file
+        simulation = BatchedSimulation(self, num_envs, walls(scene) if scene else None)
         return TaskVectorEnv(task, simulation, task.start or self.start, num_envs, seed)
 
 
 class BatchedSimulation:
-    """E rows of state."""
+    """E rows of state, between walls if there are any."""
 
-    def __init__(self, domain: BatchedDomain, num_envs: int) -> None:
-        self.domain = domain
+    def __init__(self, domain: BatchedDomain, num_envs: int, walls: Walls | None = None) -> None:
+        self.domain, self.walls = domain, walls
         size = len(domain.start(np.random.default_rng(0)))
         self.state = np.zeros((num_envs, size))
 
@@ -67,7 +78,10 @@ class BatchedSimulation:
         self.state[ids] = np.stack(starts)
 
     def step(self, action: Array, rngs: Sequence[np.random.Generator]) -> None:
-        self.state = self.domain.step(self.state, action, rngs)
+        after = self.domain.step(self.state, action, rngs)
+        if self.walls:
+            after = self.domain.confine(self.state, after, self.walls)
+        self.state = after
 
     def observe(self) -> Array:
         return self.domain.observe(self.state)

@@ -53,7 +53,7 @@ def combine(tasks: Sequence[Task], weights: Sequence[float] | None = None) -> Ta
     """The task whose reward is the weighted sum of the tasks' rewards, weights 1/N unless given.
 
     A part that is itself composed is opened up; a task that comes twice counts with the sum of
-    its weights. Horizon: the longest; start and recipe: the first's.
+    its weights. Horizon: the longest; start and recipe: the first's; inputs: of any part.
 
     Raises:
         InvalidValue: weights that are negative, not finite, all zero or of the wrong number.
@@ -88,6 +88,7 @@ def _sum(parts: tuple[tuple[float, Task], ...]) -> Task:
         ends=first.ends,
         solved=_all_solved([part for _, part in parts]),
         scene=first.scene,
+        inputs=_read_by_any([part for _, part in parts]),
         recipe=first.recipe,
         file=first.file,
         parts=parts,
@@ -114,6 +115,14 @@ class _Every:
 
 def _all_solved(parts: list[Task]) -> _Every | None:
     return _Every(tuple(parts)) if all(part.solved for part in parts) else None
+
+
+def _read_by_any(parts: list[Task]) -> tuple[str, ...] | None:
+    """What one of the parts reads, in the order of the observation; None if one reads all."""
+    read = [part.inputs for part in parts if part.inputs is not None]
+    if len(read) < len(parts):
+        return None
+    return tuple(name for name in parts[0].on.index if any(name in names for names in read))
 
 
 def _check_weights(weights: list[float], tasks: Sequence[Task]) -> None:

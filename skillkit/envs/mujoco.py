@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # importing MuJoCo takes longer than listing every task
     from mujoco.batch import Batch
 
 PICTURE = (480, 480)  # height, width [pixels]
+SCENE = "scene/"  # before the name of everything that a scene brings
 
 
 class MujocoDomain(Domain):
@@ -32,7 +33,7 @@ class MujocoDomain(Domain):
         frame_skip: physics steps per control step.
         entries: the observation, in the order of `observe`.
         action_unit: of every actuator; names and bounds come from the model.
-        camera: through which `draw` looks; None: MuJoCo's free camera.
+        camera: through which `draw` looks, unless the scene has one; None: MuJoCo's free camera.
     """
 
     asset: str
@@ -51,6 +52,11 @@ class MujocoDomain(Domain):
 
     def decorate(self, data: MjData, task: Task) -> None:
         """Move what is only drawn, such as a goal mark, before a picture is taken."""
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Position of each observation entry, without loading the model."""
+        return {entry.name: i for i, entry in enumerate(self.entries)}
 
     @property
     def model_file(self) -> Path:
@@ -85,7 +91,9 @@ class MujocoDomain(Domain):
         self.decorate(data, env.unwrapped.task)  # type: ignore[attr-defined]
         mujoco.mj_forward(batch.model, data)
         renderer = _renderer(batch.model)
-        renderer.update_scene(data, -1 if self.camera is None else self.camera)
+        views = [batch.model.camera(i).name for i in range(batch.model.ncam)]
+        of_scene = [view for view in views if view.startswith(SCENE)]
+        renderer.update_scene(data, of_scene[0] if of_scene else self.camera or -1)
         return np.array(renderer.render())
 
 
@@ -149,7 +157,7 @@ def compiled(asset: Path, scene: Path | None = None) -> MjModel:
             spec.attach(
                 mujoco.MjSpec.from_file(str(scene)),
                 frame=spec.worldbody.add_frame(),
-                prefix="scene/",
+                prefix=SCENE,
             )
         model = spec.compile()
     except (ValueError, OSError) as error:

@@ -96,7 +96,9 @@ class Task:
         solved: observation -> (B,) bool, success; None: not defined.
         outcomes: name -> (observation -> (B,) bool); evaluations report the share of each.
         landscape: what a picture shows; None: where the episodes end.
-        scene: MJCF file in `assets/` beside the task file that adds to the world (walls).
+        scene: MJCF file in `assets/` beside the task file: what stands in the world beside the
+            robot, such as walls. Skills of different scenes do not compose.
+        inputs: names of the observation entries that policies and Q-functions read; None: all.
         recipe: (algorithm, settings), plain data that the workflow validates; None: the domain's.
         file: where it is declared; filled in by the catalogue.
         parts: (weight, task) of a composed task.
@@ -113,6 +115,7 @@ class Task:
     outcomes: Mapping[str, Callable[[Quantities], Array]] = field(default_factory=dict)
     landscape: Landscape | None = None
     scene: str | None = None
+    inputs: tuple[str, ...] | None = None
     recipe: Recipe = None  # type: ignore[assignment]  # never None once built
     file: Path | None = None
     parts: tuple[tuple[float, Task], ...] = ()
@@ -135,6 +138,16 @@ class Task:
             raise InvalidValue(f"{whose}: horizon must be at least 1 step, got {self.horizon!r}")
         if taken := sorted(self.outcomes.keys() & METRICS):
             raise InvalidValue(f"{whose}: {taken[0]!r} is a metric; call the outcome otherwise")
+        if self.inputs is not None:
+            object.__setattr__(self, "inputs", tuple(self.inputs))
+            if not self.inputs or len(set(self.inputs)) < len(self.inputs):
+                raise InvalidValue(
+                    f"{whose}: inputs must name at least one observation entry, and each once; "
+                    "leave them out to read all"
+                )
+            for name in self.inputs:
+                if name not in self.on.index:
+                    raise UnknownName("observation entry", name, self.on.index)
         if self.landscape is not None:
             names = [term.name for term in self.terms]
             self.landscape.check(self.on.plane, self.spec.observation_dim, names)
@@ -154,6 +167,11 @@ class Task:
     @property
     def spec(self) -> Spec:
         return self.on.spec
+
+    @property
+    def reads(self) -> list[int] | None:
+        """Positions of its inputs in the observation; None: all of it."""
+        return None if self.inputs is None else [self.on.index[name] for name in self.inputs]
 
     @property
     def label(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skillkit.envs.task import Quantities, Term
+from skillkit.envs.task import Function, Quantities, Term
 from skillkit.errors import InvalidValue, UnknownName
 from skillkit.types import Array
 
@@ -55,6 +55,40 @@ class Within:
 
 
 @dataclass(frozen=True)
+class Arrival:
+    """Whether one is there after the step."""
+
+    there: Within
+
+    def __call__(self, now: Quantities, action: Array, then: Quantities) -> Array:
+        return self.there(then)  # (B,)
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Whether an entry has left its range after the step; what is not a number has."""
+
+    entry: str
+    low: float
+    high: float
+
+    def __call__(self, now: Quantities, action: Array, then: Quantities) -> Array:
+        value = then[self.entry]
+        return ~((self.low <= value) & (value <= self.high))  # (B,)
+
+
+@dataclass(frozen=True)
+class Either:
+    """Whether one of several things holds."""
+
+    tests: tuple[Function, ...]
+
+    def __call__(self, now: Quantities, action: Array, then: Quantities) -> Array:
+        each = [test(now, action, then) for test in self.tests]
+        return np.asarray(np.logical_or.reduce(each))  # (B,)
+
+
+@dataclass(frozen=True)
 class Separation:
     """Euclidean distance between two observed points, before the step."""
 
@@ -71,6 +105,34 @@ class Effort:
 
     def __call__(self, now: Quantities, action: Array, then: Quantities) -> Array:
         return np.asarray(np.square(action).sum(axis=-1))  # (B,)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """One, whatever happens."""
+
+    def __call__(self, now: Quantities, action: Array, then: Quantities) -> Array:
+        return np.ones(len(action))  # (B,)
+
+
+@dataclass(frozen=True)
+class After:
+    """An observation entry after the step."""
+
+    entry: str
+
+    def __call__(self, now: Quantities, action: Array, then: Quantities) -> Array:
+        return then[self.entry]  # (B,)
+
+
+@dataclass(frozen=True)
+class Magnitude:
+    """Euclidean norm of a vector of observation entries after the step."""
+
+    entries: tuple[str, ...]
+
+    def __call__(self, now: Quantities, action: Array, then: Quantities) -> Array:
+        return np.asarray(np.linalg.norm(then[self.entries], axis=-1))  # (B,)
 
 
 @dataclass(frozen=True)
@@ -96,6 +158,23 @@ def distance(point: Mapping[str, str], goal: Mapping[str, float]) -> Term:
         UnknownName: a coordinate that the point does not have.
         InvalidValue: no coordinate, or a goal that is not a finite number.
     """
+    there = _goals(point, goal)
+    return Term("distance", Distance(tuple(there.items())), -1.0, there)
+
+
+def within(radius: float, point: Mapping[str, str], goal: Mapping[str, float]) -> Within:
+    """Whether a point is closer to its goal than `radius`; else as `distance`."""
+    return Within(Distance(tuple(_goals(point, goal).items())), radius)
+
+
+def arrival(radius: float, point: Mapping[str, str], goal: Mapping[str, float]) -> Term:
+    """The term that is 1 where a step ends closer to the goal than `radius`; as `distance`."""
+    there = _goals(point, goal)
+    return Term("arrival", Arrival(within(radius, point, goal)), goals=there)
+
+
+def _goals(point: Mapping[str, str], goal: Mapping[str, float]) -> dict[str, float]:
+    """Observation entry -> value to reach."""
     for axis, value in goal.items():
         if axis not in point:
             raise UnknownName("coordinate", axis, point)
@@ -103,5 +182,4 @@ def distance(point: Mapping[str, str], goal: Mapping[str, float]) -> Term:
             raise InvalidValue(f"the goal {axis}={value} is not a finite number")
     if not goal:
         raise InvalidValue(f"a distance needs a goal: distance({next(iter(point))}=0)")
-    goals = {point[axis]: float(value) for axis, value in goal.items()}
-    return Term("distance", Distance(tuple(goals.items())), -1.0, goals)
+    return {point[axis]: float(value) for axis, value in goal.items()}

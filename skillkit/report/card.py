@@ -30,6 +30,7 @@ def text(manifest: Manifest, evaluation: Evaluation, command: str) -> str:
         _head(manifest, evaluation),
         _results(manifest, evaluation),
         _cost(manifest),
+        _layers(manifest),
         _task(manifest, evaluation),
         _origin(manifest, command),
         _use(manifest),
@@ -79,6 +80,7 @@ COSTS = {
 }
 
 
+RESET = "control.reset()  # at the beginning of every episode\n"
 ESTIMATED = "Estimated on stored transitions, as if the skills' Q-functions were soft-optimal"
 
 
@@ -98,6 +100,31 @@ def _cost(manifest: Manifest) -> str:
     return (
         "## What the composition costs\n\nCounted from Q_S, the sum of the Q-functions, down. "
         f"{ESTIMATED}.\n\n" + _table(("[r]", "mean", "95 % quantile"), rows)
+    )
+
+
+def layers(manifest: Manifest) -> list[str]:
+    """One line for each layer of a stack, from the bottom up; none for other skills."""
+    lines = []
+    holds = [None, *manifest.policy["config"].get("holds", ())]
+    for index, (layer, hold) in enumerate(zip(manifest.layers, holds, strict=False)):
+        new = index == len(manifest.layers) - 1
+        name = "this skill" if new else f"{layer['name']}@{layer['version'] or 'unsaved'}"
+        trained = "" if layer["steps"] is None else f", {layer['steps']:,} steps"
+        what = ("environment step", "") if index == 1 else ("decision", f" of layer {index - 1}")
+        several = "" if hold == 1 else "s"
+        held = "" if hold is None else f", each latent held for {hold} {what[0]}{several}{what[1]}"
+        lines.append(f"{name}: {layer['task']}, {layer['algorithm']}{trained}{held}")
+    return lines
+
+
+def _layers(manifest: Manifest) -> str:
+    if not manifest.layers:
+        return ""
+    items = "".join(f"\n{index}. {line}" for index, line in enumerate(layers(manifest)))
+    return (
+        "## Layers\n\nFrom the bottom up; the noise of each is the action of the one above, and "
+        f"only the top one was learned here.\n{items}"
     )
 
 
@@ -145,6 +172,7 @@ def _use(manifest: Manifest) -> str:
     return (
         "## Use\n\n```python\nimport skillkit\n"
         f'control = skillkit.load("{manifest.name}").controller()\n'
+        f"{RESET if manifest.layers else ''}"
         f"action = control(observation)  # every {spec.dt:g} s\n```\n\n"
         f"Observation, {spec.observation_dim} entries: "
         f"{', '.join(_with_unit(e.name, e.unit) for e in spec.observation)}.\n\n"

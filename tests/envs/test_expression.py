@@ -112,6 +112,16 @@ def test_parts_must_end_alike_and_share_the_scene() -> None:
     np.testing.assert_array_equal(both.terminated(OBS, ACTION, THEN), OBS[:, 9] < -1)
 
 
+def test_a_sum_reads_what_any_part_reads() -> None:
+    x, y = (replace(task(name), inputs=names) for name, names in READ.items())
+    assert combine([x, y]).inputs == ("joint_1", "puck_x", "puck_y")  # the observation's order
+    assert combine([x, y]).reads == [0, 9, 10]
+    assert combine([x, task("push_xy")]).inputs is None  # one part reads all
+
+
+READ = {"push_x": ("puck_x", "joint_1"), "push_y": ("puck_y", "joint_1")}
+
+
 def test_a_sum_can_be_summed_again() -> None:
     both = task("push_x+push_y")
     again = combine([both, task("push_xy")])

@@ -63,18 +63,33 @@ def test_a_missing_scene_is_named() -> None:
         make(task("push_lost"), 1, seed=0)
 
 
-def test_a_picture_shows_the_scene() -> None:
-    code = (
-        "import gymnasium, numpy as np\n"
-        "env = gymnasium.make('skillkit.envs:skillkit/push_x-v0', render_mode='rgb_array')\n"
-        "env.reset(seed=0); picture = env.render()\n"
-        "assert picture.shape == (480, 480, 3) and picture.dtype == np.uint8\n"
-        "red, blue = picture[..., 0] > 150, picture[..., 2] > 150\n"
-        "assert 50 < (red & ~blue).sum() < 2000\n"  # the goal mark
-        "assert 50 < (blue & ~red).sum() < 2000\n"  # the puck
-    )
+RENDER = """
+import sys, gymnasium, numpy as np
+env = gymnasium.make(f"skillkit.envs:skillkit/{sys.argv[1]}-v0", render_mode="rgb_array")
+env.reset(seed=0)
+picture = env.render()
+assert picture.shape == (480, 480, 3) and picture.dtype == np.uint8
+red, green, blue = picture.astype(int).transpose(2, 0, 1)
+"""
+PICTURES = {
+    # the red goal mark and the blue puck
+    "push_x": "assert 50 < ((red > 150) & (blue < 150)).sum() < 2000\n"
+    "assert 50 < ((blue > 150) & (red < 150)).sum() < 2000",
+    # the red goal, the orange robot, bluish walls all around
+    "ant_maze": "assert 3000 < ((red > 180) & (green < 120)).sum() < 20_000\n"
+    "assert 100 < ((red > 1.5 * blue) & (green > 100)).sum() < 2000\n"
+    "assert 30_000 < (blue > red + 15).sum() < 120_000",
+    # the robot alone, in the middle
+    "locomotion": "robot = (red > 1.5 * blue) & (green > 60)\n"
+    "assert 5000 < robot.sum() < 60_000 and robot[200:280, 200:280].mean() > 0.5",
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_shows_the_scene(name: str) -> None:
+    code = RENDER + PICTURES[name]
     run = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, name],
         env={**os.environ, "MUJOCO_GL": "egl"},
         capture_output=True,
         text=True,

@@ -29,7 +29,7 @@ def test_top_speed_is_force_over_drag() -> None:
     for _ in range(49):
         obs, reward, *_ = env.step(np.array([[1.0, 0.0]]))
     np.testing.assert_allclose(obs[0, 2:], (1, 0), atol=1e-4)
-    np.testing.assert_allclose(reward, 1 - 0.05, atol=1e-4)  # speed less effort
+    np.testing.assert_allclose(reward, 1 - 0.75, atol=1e-4)  # speed less effort
 
 
 def test_rewards_by_hand() -> None:
@@ -39,7 +39,7 @@ def test_rewards_by_hand() -> None:
     effort = 0.05 * 1.25
     np.testing.assert_allclose(task("point_x").reward(obs, u, then), -0.5 - effort)
     np.testing.assert_allclose(task("point_y").reward(obs, u, then), -2 - effort)
-    np.testing.assert_allclose(task("point_roam").reward(obs, u, then), 5 - effort, rtol=1e-6)
+    np.testing.assert_allclose(task("point_roam").reward(obs, u, then), 5 - 15 * effort, rtol=1e-6)
 
 
 def test_success_and_final_distance() -> None:

@@ -11,6 +11,7 @@ from skillkit.envs import task
 from skillkit.evaluation import Evaluation
 from skillkit.manifest import Manifest
 from skillkit.report import card
+from tests.small_skills import stacked
 
 
 def played(expression: str) -> Evaluation:
@@ -127,8 +128,30 @@ def test_what_a_composition_costs() -> None:
 
 
 def test_a_stacked_skill_has_parents_without_weights() -> None:
-    described = manifest("push_x", kind="stacked", parents=PARENTS[:1])
-    assert "| push_x@2 |  | abababababab |" in card.text(described, played("push_x"), "")
+    names = ("kind", "parents", "layers", "policy")
+    described = manifest("push_x", **{name: getattr(stacked(), name) for name in names})
+    text = card.text(described, played("push_x"), "")
+    assert "| walk@2 |  | abababababab |" in text
+    assert "0. walk@2: walk, sac, 1,000 steps\n1. this skill: maze" in text
+    assert "control.reset()" in text and "control.reset()" not in card.text(
+        manifest("push_x"), played("push_x"), ""
+    )
+
+
+def test_the_layers_of_a_stack() -> None:
+    assert card.layers(manifest("push_x")) == []
+    three = stacked().layers[:1] * 2 + stacked().layers[1:]
+    config = {"layers": [{}, {}, {}], "holds": [3, 2]}
+    found = card.layers(stacked(layers=three, policy={"kind": "stacked", "config": config}))
+    assert found == [
+        "walk@2: walk, sac, 1,000 steps",
+        "walk@2: walk, sac, 1,000 steps, each latent held for 3 environment steps",
+        "this skill: maze, sac, 1,000 steps, each latent held for 2 decisions of layer 1",
+    ]
+    composed = {**stacked().layers[0], "steps": None, "algorithm": "distill", "version": None}
+    assert card.layers(stacked(layers=[composed, stacked().layers[1]]))[0] == (
+        "walk@unsaved: walk, distill"
+    )
 
 
 @pytest.mark.parametrize("timing", [{}, {"seconds": "long"}])
