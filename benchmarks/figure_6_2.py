@@ -25,7 +25,6 @@ from table_6_1 import REGISTRIES, Table
 
 from skillkit import Registry, Skill, load, train
 from skillkit.algorithms import SQL, Distill, DistillConfig, Learner
-from skillkit.algorithms.improve import Improve, ImproveConfig
 from skillkit.composition.experience import relabelled_union
 from skillkit.console import Progress
 from skillkit.controller import Controller
@@ -37,6 +36,7 @@ from skillkit.q_functions import WeightedSum
 from skillkit.replay import union
 from skillkit.report.plots import STYLES, render
 from skillkit.skill import arrays
+from skillkit.workflows.extract import WATCHED
 from skillkit.workflows.train import configure
 
 RESULTS = Path(__file__).parent / "results"
@@ -71,20 +71,17 @@ def composed(parts: list[Skill], seed: int) -> list[Row]:
     """What `skillkit compose` does, looked at on the way."""
     goal, replay = task(SUM), union([part.replay for part in parts])
     q = WeightedSum([part.q for part in parts], [0.5, 0.5], sum(part.alpha for part in parts) / 2)
-    own = replay.relabel(goal.spec, [task(part.task).reward for part in parts], goal.terminated)
     generator = torch.Generator().manual_seed(seed)
-    first, then = DistillConfig(), ImproveConfig()
-    distill = Distill(goal.spec, q, first, seed)
+    config, parents = DistillConfig(), [(part.policy, part.q) for part in parts]
+    learner = Distill(goal.spec, q, config, seed, parents=parents)
 
-    def one() -> Any:
-        return replay.sample(first.batch_size, generator)
+    def sample() -> Any:
+        return replay.sample(config.batch_size, generator)
 
-    def each() -> Any:
-        return own.sample(then.batch_size, generator, slice(None))
-
-    rows = list(learn(distill, one, first.updates, {"updates": 0, "seconds": 0.0}))
-    improve = Improve(distill.policy, q, then, seed)
-    return rows + list(learn(improve, each, then.updates, rows[-1]))
+    started = time.perf_counter()
+    learner.begin(replay.sample(WATCHED, generator).obs)
+    first = {"updates": 0, "seconds": time.perf_counter() - started}
+    return [first | distance(learner.policy), *learn(learner, sample, config.updates, first)]
 
 
 def direct(seed: int) -> list[Row]:
@@ -124,7 +121,7 @@ def measure(seed: int) -> None:
         table = Table("sac", "together", seed)
         table.make(name)
         parts.append(load(name, table.registry))
-    budget = 10 * (DistillConfig().updates + ImproveConfig().updates)
+    budget = 10 * DistillConfig().updates
     ways: dict[str, Callable[[], list[Row]]] = {
         "composed": lambda: composed(parts, seed),
         "direct": lambda: direct(seed),

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from skillkit.algorithms.learner import Learner, initialisation, step
 from skillkit.errors import InvalidValue, UnknownName
+from skillkit.flows import FlowConfig
 from skillkit.functional.losses import actor_loss, squash_log_det
 from skillkit.functional.soft_value import boltzmann_log_weights, effective_sample_size
 from skillkit.functional.stein import stein_direction
-from skillkit.policies import POLICIES, Policy
+from skillkit.policies import POLICIES, Policy, make_policy
 from skillkit.policies.mixture import Mixture, candidate_values
 from skillkit.q_functions import SoftQ
 from skillkit.types import Batch, Spec
@@ -24,12 +25,17 @@ from skillkit.types import Batch, Spec
 class DistillConfig:
     """Hyperparameters of the projection."""
 
-    policy: str = "gaussian"  # gaussian | implicit: any kind that takes noise
+    policy: str = "gaussian"  # gaussian | real_nvp | implicit: any kind that takes noise
     loss: str | None = None  # of LOSSES; None: reverse_kl if the policy has a density, else svgd
-    hidden: tuple[int, ...] = (128, 128)  # widths of the policy
+    hidden: tuple[int, ...] | None = (
+        None  # widths of the policy; None: a parent's, if one is of its kind
+    )
+    flow: FlowConfig = FlowConfig()  # of a real_nvp policy
+    warm_start: bool = True  # begin as the nearest of the parents' policies, where one fits
     learning_rate: float = 1e-3  # Adam; decays to zero along a half cosine
     batch_size: int = 256  # observations per update
-    updates: int = 1_000  # gradient steps, at most
+    updates: int = 4_000  # gradient steps, at most
+    jitter: float = 0.3  # half of the states are moved by noise of so many standard deviations
     patience: int = 0  # updates without progress after which to stop; 0: make them all
     trust: float = 0.0  # beta [r/nat] of a penalty beta KL(pi || mixture of the parents' policies)
     particles: int = 16  # actions per state: half stay, half move (svgd); or so many from each
@@ -47,10 +53,10 @@ class DistillConfig:
                 f"distill.loss={self.loss} needs the density of the policy, and {self.policy} "
                 "policies have none; use distill.loss=svgd"
             )
-        if self.learning_rate <= 0 or min(self.batch_size, self.updates, *self.hidden) < 1:
+        if self.learning_rate <= 0 or min(self.batch_size, self.updates, *(self.hidden or ())) < 1:
             raise InvalidValue("distill.learning_rate and every distill size must be positive")
-        if self.trust < 0 or self.patience < 0:
-            raise InvalidValue("distill.trust and distill.patience must not be negative")
+        if min(self.trust, self.patience, self.jitter) < 0:
+            raise InvalidValue("distill.trust, patience and jitter must not be negative")
         if self.particles < 4:
             raise InvalidValue(f"distill.particles must be at least 4, got {self.particles}")
 
@@ -72,6 +78,7 @@ class Distill(Learner):
     Args:
         q: Q_S; it stays as it is.
         parents: the skills' policies and soft Q-functions; trust and forward_kl use them.
+        inputs: positions of the observation entries that the policy reads; None: all.
 
     Raises:
         InvalidValue: a penalty towards parents that have no density, or that are missing.
@@ -87,6 +94,7 @@ class Distill(Learner):
         seed: int,
         device: str = "cpu",
         parents: Sequence[tuple[Policy, SoftQ]] = (),
+        inputs: Sequence[int] | None = None,
     ) -> None:
         check_trust(config, parents)
         self.config = config
@@ -94,12 +102,33 @@ class Distill(Learner):
         self.q = q.to(device).requires_grad_(False)
         self.parents = [policy for policy, _ in parents]
         self.proposal = Mixture(spec.action_dim, parents, config.particles)
-        sizes = (spec.observation_dim, spec.action_dim, config.hidden)
+        widths = [p.hidden for p in self.parents if p.kind == config.policy] or [HIDDEN]
+        sized = config if config.hidden is not None else replace(config, hidden=widths[0])
         with initialisation(seed):
-            self.policy = POLICIES[config.policy](*sizes).to(device)
+            self.policy = make_policy(spec, sized, inputs).to(device)
         self.modules = {"policy": self.policy}
+        self.noise_scale: Tensor | None = None  # of the jitter, in each entry of the observation
         adam = torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate, fused=True)
         self.optimizers = {"policy": adam}
+
+    def begin(self, obs: Tensor) -> None:
+        """Become the parent's policy of this shape that has the lowest loss on these states.
+
+        Each of them can handle the robot already, and is nearly right where its own task matters
+        most; from random weights the same number of updates ends elsewhere with every seed. The
+        states also tell how far apart they lie, which is the unit of the jitter. (B, O)
+        """
+        self.noise_scale = self.config.jitter * obs.std(0)
+        shape = self.policy.config
+        kind = self.policy.kind
+        fitting = [p for p in self.parents if p.kind == kind and p.config == shape]
+        losses = []
+        for parent in fitting * self.config.warm_start:
+            self.policy.load_state_dict(parent.state_dict())
+            losses.append(self.score(obs))
+        if losses:
+            nearest = fitting[losses.index(min(losses))]
+            self.policy.load_state_dict(nearest.state_dict())
 
     @property
     def temperature(self) -> float:
@@ -117,10 +146,22 @@ class Distill(Learner):
         return found + self.config.trust * log_mix
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        loss, metrics = LOSSES[self.config.objective](self, batch.obs, self.generator)
+        obs = self.between(batch.obs)
+        loss, metrics = LOSSES[self.config.objective](self, obs, self.generator)
         step(self.optimizers["policy"], loss)
         self.updates += 1
         return {name: value.detach() for name, value in metrics.items()}
+
+    def between(self, obs: Tensor) -> Tensor:
+        """The states, half of them moved: Q_S is smooth, stored starts are few. (B, O) -> (B, O)
+
+        Without, about one start in a hundred, far from all that were stored, is lost.
+        """
+        if self.noise_scale is None or not self.config.jitter:
+            return obs
+        moved = obs[: len(obs) // 2]
+        noise = self.noise_scale * _normal(tuple(moved.shape), self.generator)
+        return torch.cat([moved + noise, obs[len(moved) :]])
 
     def score(self, obs: Tensor) -> float:
         """The loss on these states with the same noise each time, to compare over updates."""
@@ -145,6 +186,9 @@ def check_trust(config: DistillConfig, parents: Sequence[tuple[Policy, SoftQ]]) 
             "distill.trust needs the densities of the parents' policies, and one has none; "
             "leave it 0, or compose skills with gaussian policies"
         )
+
+
+HIDDEN = (128, 128)  # widths, where no parent has any to offer
 
 
 # ---------------------------------------------------------------------------------- the losses

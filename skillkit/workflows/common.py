@@ -48,7 +48,8 @@ def part(module: Policy | SoftQ) -> dict[str, Any]:
 
 def score(policy: Policy, task: Task, episodes: int, paths: bool = False) -> Evaluation:
     """Play a live policy's mode on the standard episodes, which no training sees."""
-    return evaluate(controller(task, policy).batch, task, episodes, paths=paths)
+    act = controller(task, policy)
+    return evaluate(act.batch, task, episodes, paths=paths, begin=act.reset)
 
 
 @contextmanager

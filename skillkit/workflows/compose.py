@@ -13,17 +13,16 @@ from torch import Tensor
 
 from skillkit.algorithms import DistillConfig
 from skillkit.algorithms.distill import check_trust
-from skillkit.algorithms.improve import ImproveConfig
 from skillkit.composition import rules
 from skillkit.composition.coverage import coverage
 from skillkit.composition.estimates import Proposal, estimated_cost
 from skillkit.composition.instant import instant_policy, unfold
 from skillkit.envs import Task, combine, forbid_interaction
 from skillkit.envs import task as find_task
-from skillkit.errors import InvalidValue
+from skillkit.errors import IncompatibleSkills, InvalidValue
 from skillkit.evaluation import Evaluation
 from skillkit.manifest import Manifest, check_name
-from skillkit.policies import POLICIES, Policy
+from skillkit.policies import Policy
 from skillkit.policies.mixture import Mixture
 from skillkit.q_functions import WeightedSum
 from skillkit.replay import ReplayBuffer, union
@@ -40,7 +39,6 @@ from skillkit.workflows.common import (
     threads,
 )
 from skillkit.workflows.extract import InstantConfig, distil, seconds_per_action
-from skillkit.workflows.improve import improve
 from skillkit.workflows.settings import check_seed, plain, resolve, spawn
 
 
@@ -97,7 +95,7 @@ def compose(
         NonFinite: the distillation loss became a NaN.
     """
     check_seed(seed)
-    tables = {"instant": InstantConfig} if instant else DISTILLED
+    tables = {"instant": InstantConfig} if instant else {"distill": DistillConfig}
     configs = resolve(settings or {}, compose=ComposeConfig, **tables)
     sum_ = _add(skills, weights, temperature)
     label = f"{sum_.task.label}.instant" if instant else sum_.task.label
@@ -106,21 +104,19 @@ def compose(
         raise InvalidValue(f"{name} is one of the skills composed; name the result with --name")
     config: ComposeConfig = configs["compose"]
     notify = on_event or (lambda event: None)
-    progress = _Progress(notify)
+    updates = 0
     with threads(config.threads):
         started = time.monotonic()
-        distilled: Policy
         policy: Policy
         with forbid_interaction() as interaction:
             if instant:
                 count = configs["instant"].candidates
-                policy, q = instant_policy(sum_.q, sum_.policies, count, seed), sum_.q
-                distilled = policy
+                policy = instant_policy(sum_.q, sum_.policies, count, seed)
             else:
-                distilled, policy, q = _learn(sum_, configs, seed, progress)
-        timing = {"seconds": time.monotonic() - started, "updates": progress.before}
+                policy, updates = _distil(sum_, configs["distill"], seed, notify)
+        timing = {"seconds": time.monotonic() - started, "updates": updates}
         started = time.monotonic()
-        cost = _cost(sum_, distilled, config, seed)
+        cost = _cost(sum_, policy, config, seed)
         timing["estimate_seconds"] = time.monotonic() - started
     if instant:
         timing["seconds_per_action"] = seconds_per_action(
@@ -153,7 +149,7 @@ def compose(
         algorithm="resample" if instant else "distill",
         config={table: plain(values) for table, values in configs.items()},
         policy=part(policy),
-        q=part(q),
+        q=part(sum_.q),
         parents=[parent.as_parent for parent in sum_.parts],
         weights=list(sum_.weights),
         seed=seed,
@@ -164,14 +160,11 @@ def compose(
     return Skill(
         described,
         policy=policy,
-        q=q,
+        q=sum_.q,
         replay=ReplayBuffer.from_episodes(episodes, sum_.q.gamma),
         card=card.text(described, scores[name], command),
         figure=plots.outcome(scores),
     )
-
-
-DISTILLED: dict[str, type] = {"distill": DistillConfig, "improve": ImproveConfig}
 
 
 @dataclass(frozen=True)
@@ -204,6 +197,11 @@ def _add(
     if len(parts) < 2:
         raise InvalidValue("composing takes at least two skills; name another one")
     rules.check_compatible([part.manifest for part in parts])
+    if parts[0].manifest.layers:
+        raise IncompatibleSkills(
+            f"{parts[0].name} is a stack, whose Q-function judges latents and not actions; compose "
+            "skills of one layer, and stack on what comes of them"
+        )
     w = rules.check_weights(weights, len(parts))
     temperatures = [part.alpha for part in parts]
     alpha = rules.default_temperature(w, temperatures) if temperature is None else temperature
@@ -214,33 +212,17 @@ def _add(
     return _Sum(parts, w, b, q, replay, tasks, combine(tasks, w))
 
 
-class _Progress:
-    """Counts updates over both stages, the distillation and the policy iteration."""
+def _distil(sum_: _Sum, config: DistillConfig, seed: int, notify: OnEvent) -> tuple[Policy, int]:
+    """The policy of Q_S, and after how many updates."""
 
-    def __init__(self, notify: OnEvent) -> None:
-        self.notify, self.total, self.before = notify, 0, 0
+    def report(update: int, **numbers: float) -> None:
+        notify({"kind": "progress", "step": update, "steps": config.updates, **numbers})
 
-    def __call__(self, step: int, **numbers: float) -> None:
-        done = self.before + step
-        self.notify({"kind": "progress", "step": done, "steps": self.total, **numbers})
-
-
-def _learn(
-    sum_: _Sum, configs: Mapping[str, Any], seed: int, progress: _Progress
-) -> tuple[Policy, Policy, WeightedSum]:
-    """The policy of Q_S as distilled; improved, where it has an entropy to trade; and its Q."""
-    distilled, improved = configs["distill"], configs["improve"]
     q, parents = unfold(sum_.q, sum_.policies)
-    check_trust(distilled, parents)
-    able = improved.updates > 0 and POLICIES[distilled.policy].has_density and sum_.q.alpha > 0
-    progress.total = distilled.updates + able * improved.updates
-    first = distil(sum_.task.spec, q, parents, sum_.replay, distilled, seed, progress)
-    progress.before = first.updates
-    if not able:
-        return first.policy, first.policy, sum_.q
-    second = improve(first.policy, sum_.q, sum_.tasks, sum_.replay, improved, seed, progress)
-    progress.before += second.updates
-    return first.policy, second.policy, second.q
+    check_trust(config, parents)
+    task = sum_.task
+    learner = distil(task.spec, q, parents, sum_.replay, config, seed, report, task.reads)
+    return learner.policy, learner.updates
 
 
 def _cost(sum_: _Sum, policy: Policy, config: ComposeConfig, seed: int) -> dict[str, Any]:

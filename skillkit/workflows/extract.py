@@ -22,6 +22,7 @@ from skillkit.workflows.common import check_finite
 from skillkit.workflows.settings import spawn
 
 CHECK_EVERY = 200  # updates between progress reports, and between looks at the plateau
+WATCHED = 2_048  # stored states on which policies are compared
 CALLS = 200  # of a controller, timed
 
 
@@ -54,6 +55,7 @@ def distil(
     config: DistillConfig,
     seed: int,
     report: Callable[..., None],
+    inputs: Sequence[int] | None = None,
 ) -> Distill:
     """The learner after its last update; its `updates` says how many it took.
 
@@ -62,14 +64,16 @@ def distil(
         parents: the skills' policies and soft Q-functions.
         replay: only its observations are read.
         report: called now and then with the number of updates done, and the metrics by name.
+        inputs: positions of the observation entries that the policy reads; None: all.
 
     Raises:
         NonFinite: the loss became a NaN.
     """
     initial, batches, _, same = spawn(seed, 4)
-    learner = Distill(spec, q, config, initial, parents=parents)
+    learner = Distill(spec, q, config, initial, parents=parents, inputs=inputs)
     sampler = torch.Generator().manual_seed(batches)
-    watched = replay.sample(config.batch_size, torch.Generator().manual_seed(same)).obs
+    watched = replay.sample(WATCHED, torch.Generator().manual_seed(same)).obs
+    learner.begin(watched)
     plateau = Plateau(config.patience)
     for update in range(config.updates):
         look = config.patience > 0 and update % CHECK_EVERY == 0

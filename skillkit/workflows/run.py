@@ -20,7 +20,9 @@ from skillkit.algorithms import ALGORITHMS, Learner
 from skillkit.collector import Collector
 from skillkit.envs import Task, combine, make
 from skillkit.errors import NonFinite, RunConflict
-from skillkit.replay import ReplayBuffer
+from skillkit.policies import Policy
+from skillkit.replay import ReplayBuffer, Sampling
+from skillkit.workflows.base import Base
 from skillkit.workflows.settings import plain, spawn
 
 MALFORMED = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # a file not ours
@@ -33,17 +35,26 @@ class Trainee:
     column: int  # of its rewards in the replay
     task: Task
     learner: Learner
+    base: Base | None = None  # what the learner's policy stands on
     curve: list[dict[str, float]] = field(default_factory=list)
     metrics: Mapping[str, torch.Tensor] = field(default_factory=dict)  # of the latest update
+
+    @property
+    def policy(self) -> Policy:
+        """What acts in the task: the learner's policy, or the stack with it on top."""
+        own = self.learner.policy
+        return own if self.base is None else self.base.topped(own)
 
     @property
     def file(self) -> str:
         """Where a checkpoint keeps its learner."""
         return f"learner{self.column}.safetensors"
 
-    def update(self, replay: ReplayBuffer, sampler: torch.Generator) -> None:
+    def update(
+        self, replay: ReplayBuffer, sampler: torch.Generator, sampling: Sampling | None = None
+    ) -> None:
         """One update from the whole replay, with the rewards of its own task."""
-        batch = replay.sample(self.learner.config.batch_size, sampler, self.column)
+        batch = replay.sample(self.learner.config.batch_size, sampler, self.column, sampling)
         self.metrics = self.learner.update(batch)
 
 
@@ -51,7 +62,7 @@ class Run:
     """Trainees, collector, replay and every source of randomness.
 
     One seed: each learner, the collector, the batches and the environments draw from a stream of
-    their own, spawned from it.
+    their own, spawned from it. On a base the environment is that of its latents.
 
     Raises:
         IncompatibleSkills: several tasks that cannot share an environment.
@@ -64,6 +75,7 @@ class Run:
         configs: Mapping[str, Any],
         seed: int,
         device: str,
+        base: Base | None = None,
     ) -> None:
         config, loop = configs[algorithm], configs["train"]
         shared = combine(tasks)  # a single task is itself
@@ -73,18 +85,22 @@ class Run:
             for key, value in plain(config).items()
             if key != "learning_rate"  # the one thing to change when a loss diverged
         }
+        self.identity |= {} if base is None else base.identity
         first, batches, starts, noises, *others = spawn(seed, 3 + len(tasks))
-        spec = shared.spec
+        self.env, spec = make(shared, loop.environments, seed=starts), shared.spec
+        if base is not None:
+            self.env, spec = base.wrap(self.env, shared, config.gamma)
         learner, _ = ALGORITHMS[algorithm]
         self.trainees = [
-            Trainee(column, task, learner(spec, config, stream, device))
+            Trainee(column, task, learner(spec, config, stream, device, inputs=task.reads), base)
             for column, (task, stream) in enumerate(zip(tasks, (first, *others), strict=True))
         ]
         capacity = min(loop.replay_capacity, loop.steps + loop.environments)
         sizes = spec.observation_dim, spec.action_dim
-        self.replay = ReplayBuffer(capacity, *sizes, config.gamma, device, len(tasks))
+        held = base is not None and base.steps_per_decision > 1
+        self.replay = ReplayBuffer(capacity, *sizes, config.gamma, device, len(tasks), held)
         self.sampler = torch.Generator(device).manual_seed(batches)
-        self.env = make(shared, loop.environments, seed=starts)
+        self.sampling: Sampling = configs["replay"]
         generator = torch.Generator().manual_seed(noises)
         relabelled = tasks if len(tasks) > 1 else ()
         self.collector = Collector(

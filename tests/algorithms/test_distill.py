@@ -87,6 +87,8 @@ LOSS_OPTIONS: dict[str, dict[str, Any]] = {
     "forward_kl": {"loss": "forward_kl", "particles": 8},
     "svgd": {"policy": "implicit", "particles": 16},
     "svgd of a gaussian": {"loss": "svgd", "particles": 16},
+    "reverse_kl of a flow": {"policy": "real_nvp"},
+    "forward_kl of a flow": {"policy": "real_nvp", "loss": "forward_kl", "particles": 8},
 }
 every_loss = pytest.mark.parametrize("loss", LOSS_OPTIONS)
 
@@ -175,6 +177,72 @@ def test_the_effective_sample_size_says_whether_the_proposal_meets_the_target() 
 
 
 # When to stop
+
+
+# Where it begins
+
+
+OBS = torch.linspace(-1, 1, 32)[:, None]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_it_begins_as_the_nearest_parent(order: int) -> None:
+    """Nearest to the target, wherever it stands; and the parent itself learns nothing."""
+    near, _ = PARENTS[1]
+    learner = Distill(
+        spec(1, 1), GaussianQ((0.7,), (0.6,), 0.2), DistillConfig(), 0, parents=PARENTS[::order]
+    )
+    learner.begin(OBS)
+    torch.testing.assert_close(learner.policy.state_dict(), near.state_dict(), rtol=0, atol=0)
+    was = near.net.layers[0].bias.clone()
+    learner.update(batch(64, 1, 1))
+    assert torch.equal(near.net.layers[0].bias, was)
+    assert not torch.equal(learner.policy.net.layers[0].bias, was)
+
+
+def test_half_of_the_states_are_moved() -> None:
+    """By a third of how far the states lie apart, in each entry; one that never changes, not."""
+    learner = Distill(spec(3, 1), FlatQ(), DistillConfig(jitter=0.3), 0)
+    obs = torch.randn(4_000, 3) * torch.tensor([2.0, 0.1, 0.0]) + 1
+    assert torch.equal(learner.between(obs), obs)  # it has seen no states yet
+    learner.begin(obs)
+    noise = learner.between(obs) - obs
+    assert torch.equal(noise[2_000:], torch.zeros(2_000, 3))
+    expected = torch.tensor([0.6, 0.03, 0.0])
+    torch.testing.assert_close(noise[:2_000].std(0), expected, rtol=0.05, atol=0)
+    assert not torch.equal(learner.between(obs), learner.between(obs))
+
+
+def test_without_jitter_no_state_is_moved() -> None:
+    learner, obs = Distill(spec(3, 1), FlatQ(), DistillConfig(jitter=0.0), 0), torch.randn(8, 3)
+    learner.begin(obs)
+    assert torch.equal(learner.between(obs), obs)
+
+
+@pytest.mark.parametrize(
+    "options", [{"warm_start": False}, {"hidden": (8,)}, {"policy": "implicit"}]
+)
+def test_it_begins_anew_where_it_must(options: dict[str, Any]) -> None:
+    """It was told to, or no parent has its shape."""
+    config = DistillConfig(**options)
+    learner = Distill(spec(1, 1), GaussianQ((0.7,), (0.6,), 0.2), config, 0, parents=PARENTS)
+    before = {key: value.clone() for key, value in learner.policy.state_dict().items()}
+    learner.begin(OBS)
+    torch.testing.assert_close(learner.policy.state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "parents", "widths"),
+    [
+        ({}, PARENTS, ()),
+        ({"hidden": (8, 8)}, PARENTS, (8, 8)),
+        ({"policy": "implicit"}, PARENTS, (128, 128)),
+        ({}, (), (128, 128)),
+    ],
+)
+def test_widths(options: dict[str, Any], parents: Parents, widths: tuple[int, ...]) -> None:
+    learner = Distill(spec(1, 1), FlatQ(), DistillConfig(**options), 0, parents=parents)
+    assert learner.policy.hidden == widths
 
 
 def test_a_plateau_by_hand() -> None:
@@ -283,12 +351,13 @@ def test_the_learning_rate_falls_along_half_a_cosine_to_zero() -> None:
         ({"batch_size": 0}, InvalidValue, "distill size"),
         ({"updates": 0}, InvalidValue, "distill size"),
         ({"hidden": (0,)}, InvalidValue, "distill size"),
+        ({"jitter": -0.1}, InvalidValue, "must not be negative"),
         ({"policy": "deterministic"}, InvalidValue, "a deterministic policy has no density"),
         ({"loss": "reverse-kl"}, UnknownName, "did you mean reverse_kl"),
         ({"policy": "implicit", "loss": "reverse_kl"}, InvalidValue, "use distill.loss=svgd"),
         ({"policy": "implicit", "loss": "forward_kl"}, InvalidValue, "use distill.loss=svgd"),
-        ({"trust": -0.1}, InvalidValue, "distill.trust and distill.patience must not"),
-        ({"patience": -1}, InvalidValue, "distill.trust and distill.patience must not"),
+        ({"trust": -0.1}, InvalidValue, "distill.trust, patience and jitter must not"),
+        ({"patience": -1}, InvalidValue, "distill.trust, patience and jitter must not"),
         ({"particles": 3}, InvalidValue, "distill.particles must be at least 4, got 3"),
     ],
 )

@@ -13,7 +13,7 @@ from skillkit.q_functions import SoftQ
 from skillkit.replay import ReplayBuffer
 from skillkit.workflows.extract import distil
 from tests.replays import filled
-from tests.toys import FlatQ, GaussianQ, spec
+from tests.toys import FlatQ, GaussianQ, gaussian, spec
 
 SMALL: dict[str, Any] = {"hidden": (8,), "batch_size": 16, "learning_rate": 1e-2}
 
@@ -51,6 +51,15 @@ def test_it_stops_when_nothing_comes_any_more(replay: ReplayBuffer) -> None:
 def test_more_patience_makes_more_updates(replay: ReplayBuffer) -> None:
     few, many = (run(replay, updates=4_000, patience=p)[0].updates for p in (200, 1_000))
     assert few < many
+
+
+def test_it_begins_as_a_parent(replay: ReplayBuffer) -> None:
+    """One small step away from it."""
+    parent, q = gaussian([0.8], [0.2], observations=2), GaussianQ((0.3,), (0.3,), 0.2)
+    config = DistillConfig(updates=1, learning_rate=1e-4)
+    learner = distil(spec(2, 1), q, [(parent, q)], replay, config, 0, lambda update, **found: None)
+    for key, value in learner.policy.state_dict().items():
+        torch.testing.assert_close(value, parent.state_dict()[key], rtol=0, atol=2e-4)
 
 
 def test_the_seed_decides(replay: ReplayBuffer) -> None:

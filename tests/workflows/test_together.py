@@ -105,8 +105,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
 
 
 def test_siblings_compose() -> None:
-    settings = {**BRIEF, "improve.updates": 5}
-    composed = compose(quick(), settings=settings)
+    composed = compose(quick(), settings=BRIEF)
     assert len(composed.replay) == 1_600
 
 

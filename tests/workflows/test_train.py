@@ -13,7 +13,7 @@ import torch
 
 from skillkit.envs import Task, Term, task
 from skillkit.errors import InvalidValue, NonFinite, SkillkitError, UnknownName
-from skillkit.skill import Skill, arrays
+from skillkit.skill import Skill, arrays, load
 from skillkit.workflows.checkpoints import Checkpoints
 from skillkit.workflows.common import check_finite
 from skillkit.workflows.train import check_names, configure, train
@@ -309,8 +309,13 @@ def test_a_loss_that_diverges_stops_the_training_and_the_last_checkpoint_stays(
         (lambda: quick(settings={"sac.gamma": 1}), InvalidValue, "sac.gamma must lie strictly"),
         (lambda: quick(settings={"sac.alpha": -1}), InvalidValue, "sac.alpha must be positive"),
         (lambda: quick(settings={"sac.policy": "flow"}), UnknownName, "no policy is called 'flow'"),
+        (
+            lambda: quick(settings={"sac.flow.couplings": 1}),
+            InvalidValue,
+            "flow.couplings must be at least 2, got 1",
+        ),
         (lambda: quick(settings={"sac.policy": "deterministic"}), InvalidValue, "set sac.alpha=0"),
-        (lambda: quick(settings={"explore.share": 1}), InvalidValue, r"must lie in \[0, 1\)"),
+        (lambda: quick(settings={"explore.share": 1}), InvalidValue, r"explore.share in \[0, 1\)"),
         (lambda: quick(seed=-1), InvalidValue, "a seed is a whole number from 0"),
         (lambda: quick(device="gpu"), InvalidValue, "takes auto, cpu or cuda, not 'gpu'"),
     ],
@@ -323,12 +328,33 @@ def test_what_cannot_be_trained(
     assert "\n" not in str(caught.value)
 
 
+def test_a_flow_policy_and_its_options(registry_folder: Path) -> None:
+    """Stored with the skill, which saves, loads and acts the same without PyTorch."""
+    found = quick(settings={"sac.policy": "real_nvp", "sac.flow.couplings": "3"})
+    policy, config = found.manifest.policy, found.manifest.config["sac"]
+    assert (policy["kind"], policy["config"]["couplings"]) == ("real_nvp", 3)
+    assert (config["policy"], config["flow.couplings"], config["flow.scale_bound"]) == (
+        "real_nvp", 3, 2.0,
+    )  # fmt: skip
+    found.save()
+    again = load("point_x")
+    obs = np.random.default_rng(0).standard_normal((5, again.spec.observation_dim))
+    expected = again.policy.mode(torch.tensor(obs, dtype=torch.float32)).detach()
+    np.testing.assert_allclose(again.controller().unit(obs, None), expected, atol=1e-6)
+    assert expected.abs().max() > 0.01  # it has left its start
+
+
+def test_the_options_of_a_flow_mean_nothing_to_a_gaussian(skill: Skill) -> None:
+    assert same(skill, quick(settings={"sac.flow.couplings": 4}))
+
+
 def test_a_recipe_for_one_algorithm_serves_another() -> None:
     """What both have carries over, unless it is given; the rest and the kind of policy does not."""
     recipe = {
         "sac.alpha": 0.3,
         "sac.hidden": (9,),
         "sac.policy": "gaussian",
+        "sac.flow.couplings": 5,
         "sac.automatic_alpha": True,
         "train.steps": 123,
         "explore.correlation": 0.7,
@@ -336,6 +362,7 @@ def test_a_recipe_for_one_algorithm_serves_another() -> None:
     found = configure("sql", recipe | {"sql.particles": 20, "sql.hidden": (7,)}, "sac")
     assert (found["sql"].alpha, found["sql"].hidden, found["sql"].particles) == (0.3, (7,), 20)
     assert (found["sql"].policy, found["train"].steps) == ("implicit", 123)
+    assert found["sql"].flow.couplings == 5
     assert found["explore"].correlation == 0.7 and "sac" not in found
     again = configure("sac", {"sql.gamma": 0.9, "sql.particles": 20, "sac.alpha": 0.3}, "sql")
     assert (again["sac"].gamma, again["sac"].alpha) == (0.9, 0.3)
