@@ -4,6 +4,7 @@ Every command returns a `Skill`, and a `Skill` can go back into any command:
 
     train    Task          -> Skill
     compose  Skill, Skill… -> Skill
+    stack    Skill x Task  -> Skill
 
 The public names are loaded on first use (PEP 562), so that `import skillkit` and a control loop
 never pay for PyTorch.
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from skillkit.skill import Skill as Skill
     from skillkit.skill import load as load
     from skillkit.workflows.compose import compose as compose
+    from skillkit.workflows.stack import stack as stack
     from skillkit.workflows.train import train as train
     from skillkit.workflows.train import train_together as train_together
 
@@ -30,6 +32,7 @@ _HOME = {
     "train": "skillkit.workflows.train",
     "train_together": "skillkit.workflows.train",
     "compose": "skillkit.workflows.compose",
+    "stack": "skillkit.workflows.stack",
     "load": "skillkit.skill",
     "Skill": "skillkit.skill",
     "Registry": "skillkit.registry",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -63,29 +63,42 @@ def main() -> None:
 # ------------------------------------------------------------------------------- making skills
 
 
+def _training_options(command: Command) -> Command:
+    """What every command that learns from interaction takes."""
+    for option in reversed(
+        (
+            click.option("--name", help="Name of the skill; made of the arguments by default."),
+            click.option("--algorithm", help="Learning algorithm; the recipe's by default."),
+            click.option(
+                "--seed",
+                type=SEED,
+                default=0,
+                show_default=True,
+                help="The one source of randomness.",
+            ),
+            click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
+            click.option("--resume", is_flag=True, help="Continue the run that was interrupted."),
+            click.option("--checkpoint-every", default=60.0, show_default=True, help="Seconds."),
+            _set_option,
+            _tasks_option,
+            _registry_option,
+        )
+    ):
+        command = option(command)
+    return command
+
+
 @main.command()
 @click.argument("expressions", metavar="TASKS...", nargs=-1, required=True)
-@click.option("--name", help="Name of the skill; the task's own by default.")
-@click.option("--algorithm", help="Learning algorithm; the recipe's by default.")
-@click.option(
-    "--seed", type=SEED, default=0, show_default=True, help="The one source of randomness."
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--resume", is_flag=True, help="Continue the run that was interrupted.")
-@click.option("--checkpoint-every", default=60.0, show_default=True, help="Seconds.")
-@_set_option
-@_tasks_option
-@_registry_option
+@_training_options
 def train(
     expressions: tuple[str, ...],
     name: str | None,
-    algorithm: str | None,
-    seed: int,
-    device: str,
     resume: bool,
     checkpoint_every: float,
     pairs: tuple[str, ...],
     registry: str | None,
+    **options: Any,
 ) -> None:
     """Learn TASKS: for each a maximum-entropy policy and its soft Q-function.
 
@@ -94,38 +107,53 @@ def train(
     trained together: each learns from what all of them collect.
     """
     from skillkit.envs import task as find_task
-    from skillkit.registry import locked
     from skillkit.workflows import train as workflow
-    from skillkit.workflows.checkpoints import Checkpoints
     from skillkit.workflows.settings import assignments
 
     wanted = [find_task(expression) for expression in expressions]
     where = _open(registry)
     label = workflow.run_name(workflow.check_names(wanted, name))
-    folder = where.run_folder(label)
-    checkpoints = Checkpoints(folder, checkpoint_every)
-    with locked(folder), checkpoints.listening(), console.Progress("environment steps") as progress:
-        if resume and checkpoints.latest is None:
-            raise InvalidValue(f"there is no interrupted run of {label}; leave out --resume")
-        if checkpoints.latest is not None and not resume:
-            click.echo(
-                f"this begins {label} anew; --resume continues the interrupted run", err=True
-            )
-        skills = workflow.train_together(
-            wanted,
-            settings=assignments(pairs),
-            algorithm=algorithm,
-            name=name,
-            seed=seed,
-            device=device,
-            on_event=progress,
-            checkpoint=checkpoints,
-            resume=checkpoints.latest if resume else None,
-        )
-        saved = [skill.save(registry=where) for skill in skills]
-        checkpoints.clear()
-    for skill in saved:
-        console.announce(skill)
+    settings = assignments(pairs)
+
+    def learn(**run: Any) -> list[Skill]:
+        return [*workflow.train_together(wanted, settings=settings, name=name, **options, **run)]
+
+    _learned(where, label, resume, checkpoint_every, learn)
+
+
+@main.command()
+@click.argument("base")
+@click.option("--task", "expression", metavar="TASK", required=True, help="What the layer learns.")
+@_training_options
+def stack(
+    base: str,
+    expression: str,
+    name: str | None,
+    resume: bool,
+    checkpoint_every: float,
+    pairs: tuple[str, ...],
+    registry: str | None,
+    **options: Any,
+) -> None:
+    """Learn a new layer for TASK on top of BASE, a skill that stays as it is.
+
+    BASE becomes part of the environment: the new layer acts by its latents. The result holds all
+    its layers, and can be a base itself.
+    """
+    from skillkit.envs import task as find_task
+    from skillkit.skill import load
+    from skillkit.workflows import stack as workflow
+    from skillkit.workflows.settings import assignments
+
+    where = _open(registry)
+    below, task = load(base, where), find_task(expression)
+    label = workflow.default_name(below.name, task) if name is None else name
+    settings = assignments(pairs)
+
+    def learn(**run: Any) -> list[Skill]:
+        return [workflow.stack(below, task, settings=settings, name=name, **options, **run)]
+
+    _learned(where, label, resume, checkpoint_every, learn)
 
 
 @main.command()
@@ -150,7 +178,7 @@ def compose(
     pairs: tuple[str, ...],
     registry: str | None,
 ) -> None:
-    """Add the Q-functions of SKILLS; distil and improve a policy for the sum, all offline."""
+    """Add the Q-functions of SKILLS; distil a policy for the sum from their replay."""
     from skillkit.skill import load
     from skillkit.workflows import compose as workflow
     from skillkit.workflows.settings import assignments
@@ -228,9 +256,10 @@ def show(skill: str, registry: str | None) -> None:
     entry = where.verify(skill)
     found = entry.manifest
     table = console.table("", "")
+    weights = [f"{weight:g} x " for weight in found.weights] or [""] * len(found.parents)
     parents = [
-        f"{weight:g} x {parent['name']}@{parent['version'] or '?'}"
-        for weight, parent in zip(found.weights, found.parents, strict=False)
+        f"{weight}{parent['name']}@{parent['version'] or '?'}"
+        for weight, parent in zip(weights, found.parents, strict=False)
     ]
     rows: dict[str, object] = {
         "skill": f"{entry.name}, version {entry.version} of {len(where.versions(entry.name))}",
@@ -238,6 +267,7 @@ def show(skill: str, registry: str | None) -> None:
         "made by": f"{found.kind}, {found.algorithm}, seed {found.seed}, {found.created}",
         "parents": " + ".join(parents),
         "trained with": ", ".join(found.siblings),
+        **console.layers(found),
         "alpha": f"{found.alpha:g} r/nat",
         "gamma": f"{found.gamma:g} per {found.spec.dt:g} s",
         "replay": f"{found.replay['transitions']:,} transitions in "
@@ -307,8 +337,10 @@ def plot(
 ) -> None:
     """Draw where the episodes of SKILLS end (thesis figure 6.1), or how one of them learned.
 
-    One skill of a task with a landscape, as multigoal, is drawn in it: sampled trajectories over
-    contours of the reward, and the soft Q-function with sampled actions (thesis chapter 3).
+    One skill alone is drawn as it suits its task. With a landscape, as multigoal: sampled paths
+    over contours of the reward, and the soft Q-function with sampled actions (thesis chapter 3).
+    With a goal to come to, as ant_maze: the paths from above. With none, as locomotion: where each
+    of EPISODES fixed latents leads (thesis chapter 7).
     """
     from skillkit.report import plots
 
@@ -319,10 +351,12 @@ def plot(
     path.parent.mkdir(parents=True, exist_ok=True)  # before the work, in case it cannot be
     if curve:
         (skill,) = opened.values()
-        picture = plots.learning_curve(skill.curve, skill.name)
+        picture, words = plots.learning_curve(skill.curve, skill.name), ""
     else:
-        picture = _outcome(opened, task, episodes, seed)
+        picture, words = _outcome(opened, task, episodes, seed)
     path.write_bytes(picture)
+    if words:
+        click.echo(words)
     click.echo(f"figure: {path}")
 
 
@@ -383,6 +417,39 @@ def _open(folder: str | None) -> Registry:
     return Registry(search_path(folder))
 
 
+def _learned(
+    where: Registry,
+    label: str,
+    resume: bool,
+    checkpoint_every: float,
+    learn: Callable[..., Sequence[Skill]],
+) -> None:
+    """Learn under checkpoints, save and announce: what train and stack share.
+
+    Args:
+        label: of the run in progress.
+        learn: makes the skills, given on_event, checkpoint and resume.
+    """
+    from skillkit.registry import locked
+    from skillkit.workflows.checkpoints import Checkpoints
+
+    folder = where.run_folder(label)
+    checkpoints = Checkpoints(folder, checkpoint_every)
+    with locked(folder), checkpoints.listening(), console.Progress("environment steps") as progress:
+        if resume and checkpoints.latest is None:
+            raise InvalidValue(f"there is no interrupted run of {label}; leave out --resume")
+        if checkpoints.latest is not None and not resume:
+            click.echo(
+                f"this begins {label} anew; --resume continues the interrupted run", err=True
+            )
+        latest = checkpoints.latest if resume else None
+        skills = learn(on_event=progress, checkpoint=checkpoints, resume=latest)
+        saved = [skill.save(registry=where) for skill in skills]
+        checkpoints.clear()
+    for skill in saved:
+        console.announce(skill)
+
+
 def _check_target(where: Registry, name: str) -> None:
     """Fail before the work and not after it: a name that is none, a registry that is read-only."""
     folder = where.run_folder(name)
@@ -396,19 +463,22 @@ def _load(reference: str, folder: str | None) -> Skill:
     return load(reference, _open(folder))
 
 
-def _outcome(skills: dict[str, Skill], task: str | None, episodes: int, seed: int) -> bytes:
-    from skillkit.report import landscape, plots
+def _outcome(
+    skills: dict[str, Skill], task: str | None, episodes: int, seed: int
+) -> tuple[bytes, str]:
+    """The picture, and what it says in words if there is more to say."""
+    from skillkit.report import plots
+    from skillkit.report.picture import draw
 
     name, *others = skills
-    wanted = _task(skills[name], task)
-    if others or wanted.landscape is None:
+    if others:
         played = {n: _evaluate(s, task, episodes, False, seed) for n, s in skills.items()}
-        return plots.outcome(played)
-    from skillkit.workflows.picture import choices
-
+        return plots.outcome(played), ""
     skill = skills[name]
-    sampled = _evaluate(skill, task, episodes, True, seed, paths=True)
-    return landscape.picture(name, sampled, choices(wanted, skill.controller(), skill.q))
+    wanted = _task(skill, task)
+    with console.Progress("episodes") as progress:
+        act = skill.controller()
+        return draw(name, wanted, act, lambda: skill.q, episodes, seed, progress=progress.counts)
 
 
 def _task(skill: Skill, task: str | None) -> Task:
@@ -432,20 +502,17 @@ def _task(skill: Skill, task: str | None) -> Task:
     return wanted
 
 
-def _evaluate(
-    skill: Skill, task: str | None, episodes: int, sample: bool, seed: int, paths: bool = False
-) -> Any:
+def _evaluate(skill: Skill, task: str | None, episodes: int, sample: bool, seed: int) -> Any:
     from skillkit.evaluation import evaluate as play
 
     act = skill.controller(deterministic=not sample)
     noise = act.noise_dim if sample else 0
     wanted = _task(skill, task)
     with console.Progress("episodes") as progress:
-
-        def show(done: int, total: int) -> None:
-            progress({"kind": "progress", "step": done, "steps": total})
-
-        return play(act.batch, wanted, episodes, seed, noise_dim=noise, paths=paths, progress=show)
+        return play(
+            act.batch, wanted, episodes, seed,
+            noise_dim=noise, progress=progress.counts, begin=act.reset,
+        )  # fmt: skip
 
 
 def _numbers(option: str, text: str | None) -> list[float] | None:

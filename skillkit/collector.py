@@ -12,9 +12,10 @@ import torch
 from gymnasium.vector import VectorEnv
 
 from skillkit.envs import Task
+from skillkit.envs.latent import LASTED
 from skillkit.errors import InvalidValue
 from skillkit.policies import Policy
-from skillkit.policies.policy import unsquash
+from skillkit.policies.prior import Prior
 from skillkit.replay import ReplayBuffer
 from skillkit.types import Array, Spec
 
@@ -24,11 +25,13 @@ class Exploration:
     """How actions differ from independent samples of the policy; SAC learns from any of them.
 
     Attributes:
-        correlation: rho of the noise between neighbouring steps, in [0, 1). The noise stays N(0, I)
+        correlation: rho of the noise between neighbouring steps, in [0, 1]. The noise stays N(0, I)
             at each step, so every single action is the policy's own; but a push that lasts moves
-            a body where white noise only shakes it.
+            a body where white noise only shakes it. At 1 an episode has one noise from its first
+            step to its last, and an upper layer before it learns anything one latent.
         share: of the steps taken with uniform actions instead, in [0, 1), in stretches. They show
-            the critics what lies beside the policy's own path, which composition needs.
+            the critics what lies beside the policy's own path, which composition needs. Those of
+            an upper layer are latents from N(0, I): what the layers below do by themselves.
         length: of such a stretch, on average [steps].
         hand_over: where several skills are trained together, how long one acts until another
             takes over, on average [steps]; 0: an episode belongs to one. A skill thus learns what
@@ -43,8 +46,10 @@ class Exploration:
     added_std: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.correlation < 1 and 0 <= self.share < 1):
-            raise InvalidValue("explore.correlation and explore.share must lie in [0, 1)")
+        if not (0 <= self.correlation <= 1 and 0 <= self.share < 1):
+            raise InvalidValue(
+                "explore.correlation must lie in [0, 1], and explore.share in [0, 1)"
+            )
         if self.length < 1 or self.added_std < 0:
             raise InvalidValue(
                 "explore.length must be at least 1, and explore.added_std at least 0"
@@ -79,6 +84,7 @@ class Collector:
         """`tasks`: whose rewards to store; none, and it is the environment's own reward."""
         self.tasks = tuple(tasks)
         self.env, self.spec, self.replay, self.generator = env, spec, replay, generator
+        self.prior = Prior(spec.action_dim, spec.unbounded)
         self.exploration = exploration or Exploration()
         self.steps = 0  # environment steps taken, over all environments
         self.returns: deque[float] = deque(maxlen=20)  # of the latest finished episodes [r]
@@ -87,18 +93,20 @@ class Collector:
         self._episode = np.arange(env.num_envs)
         self._running = np.zeros(env.num_envs)
         self._last: dict[str, torch.Tensor] = {}  # the previous noise, by what it is for
+        self._begun = torch.ones(env.num_envs, dtype=torch.bool)  # an episode, with this step
         self._straying = torch.zeros(env.num_envs, dtype=torch.bool)
         self._acting = torch.arange(env.num_envs) % max(len(self.tasks), 1)
 
     def resume(self, steps: int, episodes: int) -> None:
         """Go on after an interruption: the environments begin new episodes."""
         self.steps, self.obs = steps, None
+        self._begun[:] = True
         self._running[:] = 0.0
         self._episode = episodes + np.arange(self.env.num_envs)
         self.episodes = episodes + self.env.num_envs
 
     def step(self, policies: Sequence[Policy]) -> None:
-        """One step in every environment; without a policy the action is uniform.
+        """One step in every environment; without a policy the action is the prior's.
 
         Args:
             policies: one for each of the tasks.
@@ -106,27 +114,28 @@ class Collector:
         if self.obs is None:
             self.obs, _ = self.env.reset()
         u = self._choose(policies, self.obs)
-        action, pre_tanh = torch.tanh(u).numpy(), u.numpy()
+        action, pre_tanh = self.prior.action(u).numpy(), u.numpy()
         native = self.spec.native(action)
-        next_obs, reward, terminated, truncated, _ = self.env.step(native)
+        next_obs, reward, terminated, truncated, info = self.env.step(native)
+        lasted = info.get(LASTED, np.ones(self.env.num_envs, np.int64))
         rewards = [task.reward(self.obs, native, next_obs) for task in self.tasks] or [reward]
         self.replay.add(
             self.obs, action, pre_tanh, np.stack(rewards, axis=1), terminated, truncated, next_obs,
-            self._episode, self.steps,
+            self._episode, self.steps, lasted,
         )  # fmt: skip
-        self.steps += self.env.num_envs
+        self.steps += int(lasted.sum())
         self._running += reward
         self.obs = self._reset(next_obs, terminated | truncated)
 
     def _choose(self, policies: Sequence[Policy], obs: Array) -> torch.Tensor:
         """Pre-tanh actions. (E, O) -> (E, A)"""
-        uniform = unsquash(torch.erf(self._noise("uniform", self.spec.action_dim) / 2**0.5))
+        blind = self.prior.raw(self._noise("blind", self.spec.action_dim))
         if not policies:
-            return uniform  # erf(eps / sqrt 2) = 2 Phi(eps) - 1 is uniform on [-1, 1]
+            return blind
         u = self._act(policies, torch.from_numpy(obs))
         if self.exploration.added_std:
             u = u + self.exploration.added_std * self._noise("added", self.spec.action_dim)
-        return torch.where(self._stray()[:, None], uniform, u)
+        return torch.where(self._stray()[:, None], blind, u)
 
     @torch.no_grad()
     def _act(self, policies: Sequence[Policy], obs: torch.Tensor) -> torch.Tensor:
@@ -154,7 +163,8 @@ class Collector:
         noise = torch.randn(self.env.num_envs, dim, generator=self.generator)
         if purpose in self._last:
             rho = self.exploration.correlation
-            noise = rho * self._last[purpose] + (1 - rho**2) ** 0.5 * noise
+            mixed = rho * self._last[purpose] + (1 - rho**2) ** 0.5 * noise
+            noise = torch.where(self._begun[:, None], noise, mixed) if rho == 1 else mixed
         self._last[purpose] = noise
         return noise
 
@@ -167,6 +177,7 @@ class Collector:
         return self._straying
 
     def _reset(self, obs: Array, done: Array) -> Array:
+        self._begun = torch.from_numpy(done)
         if not done.any():
             return obs
         self.returns.extend(self._running[done].tolist())

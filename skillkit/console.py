@@ -22,6 +22,7 @@ from rich.table import Table
 from skillkit.errors import SkillkitError, UnknownName
 
 if TYPE_CHECKING:
+    from skillkit.manifest import Manifest
     from skillkit.registry import Registry
     from skillkit.skill import Skill
 
@@ -130,7 +131,7 @@ def _plain_warnings() -> Iterator[None]:
 class Progress:
     """A progress bar on a terminal, one line every tenth elsewhere; an `on_event` callback."""
 
-    SHOWN = ("return", "entropy", "alpha", "distillation_loss")
+    SHOWN = ("return", "entropy", "kl", "alpha", "distillation_loss")
 
     def __init__(self, unit: str) -> None:
         self.unit = unit
@@ -154,6 +155,10 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         if self.console.is_terminal:
             self.bar.stop()
+
+    def counts(self, done: int, total: int) -> None:
+        """The same for what only counts."""
+        self({"kind": "progress", "step": done, "steps": total})
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         if event["kind"] != "progress":
@@ -230,6 +235,13 @@ def announce(skill: Skill) -> None:
     numbers = [f"{k} {v}" for k, v in zip(("return", "distance"), shown, strict=True) if v != "-"]
     click.echo(f"saved {skill.reference}: {', '.join(numbers)}")
     click.echo(f"card and figure: {skill.folder}")
+
+
+def layers(found: Manifest) -> dict[str, str]:
+    """The layers of a stack as rows, from the bottom up."""
+    from skillkit.report.card import layers as described
+
+    return {f"layer {index}": text for index, text in enumerate(described(found))}
 
 
 def mean(scores: Any, metric: str, form: str) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,10 @@ from safetensors.numpy import load_file
 from skillkit.errors import CorruptSkill, InvalidValue, NonFinite
 from skillkit.manifest import MANIFEST, Manifest, verify_checksums
 from skillkit.runtimes import RUNTIMES
+from skillkit.runtimes.stacked import Episodes, Stacked
 from skillkit.types import Array, Spec
+
+Act = Callable[[Array, Array | None], Array]  # (..., O), (..., noise_dim) or None -> (..., A)
 
 FILES = (MANIFEST, "policy.safetensors", "probe.safetensors")  # all that a controller needs
 RTOL = 1e-4  # of the probe, where actions reach to 1; another order of summation costs 1e-6
@@ -35,7 +38,8 @@ SAFE_NORM = 1e38  # an observation with |o|^2 below this fits into float32
 class Controller:
     """A policy at work: one observation in, one native action out.
 
-    It has buffers and a random stream of its own: use one controller per thread.
+    It has buffers and a random stream of its own, and the latents that a stack holds: use one
+    controller per thread, and call `reset` where an episode begins.
 
     Args:
         spec: names, units and bounds of what the policy reads and writes.
@@ -65,6 +69,10 @@ class Controller:
         self._middle, self._half = (spec.high + spec.low) / 2, (spec.high - spec.low) / 2
         self._obs = np.empty(spec.observation_dim, np.float32)
         self._noise = np.empty(self.noise_dim, np.float32)
+        self._one: Act = self._policy  # of single observations, and of those in batches
+        self._many: Act = self._policy
+        if isinstance(self._policy, Stacked):
+            self._one, self._many = Episodes(self._policy), Episodes(self._policy)
 
     @classmethod
     def load(cls, folder: Path | str, deterministic: bool = True, seed: int = 0) -> Controller:
@@ -77,6 +85,7 @@ class Controller:
         verify_checksums(folder, FILES)
         manifest = Manifest.load(folder)
         tensors, probe = (_tensors(folder / name) for name in FILES[1:])
+        manifest.check_layers(tensors)
         try:
             controller = cls(manifest.spec, manifest.policy, tensors, deterministic, seed)
             controller.check(probe)
@@ -84,8 +93,23 @@ class Controller:
             raise CorruptSkill(f"{folder}: {error}") from error
         return controller
 
-    def reset(self) -> None:
-        """Begin an episode. These policies remember nothing; the stream of noise goes on."""
+    @property
+    def stacked(self) -> bool:
+        """Whether it has several layers, and so a memory of its episodes."""
+        return isinstance(self._policy, Stacked)
+
+    def reset(self, rows: Array | None = None) -> None:
+        """Begin an episode: the layers of a stack forget their latents and decide anew.
+
+        Policies of one layer remember nothing. The stream of noise goes on.
+
+        Args:
+            rows: of a `batch`, whose episodes begin, (E,) bool; None: all, and single ones too.
+        """
+        if isinstance(self._many, Episodes):
+            self._many.begin(rows)
+        if isinstance(self._one, Episodes) and rows is None:
+            self._one.begin()
 
     def __call__(self, obs: Array) -> Array:
         """One control step. (O,) -> (A,) float64, native units, within the bounds.
@@ -97,7 +121,7 @@ class Controller:
         noise = None
         if not self.deterministic:
             noise = self._rng.standard_normal(dtype=np.float32, out=self._noise)
-        unit = self._policy(self._read(obs), noise)
+        unit = self._one(self._read(obs), noise)
         if not math.isfinite(unit.dot(unit)):
             raise NonFinite(OVERFLOW)
         action = self._half * unit  # Spec.native, without recomputing the middle and the half range
@@ -108,7 +132,8 @@ class Controller:
     def batch(self, obs: Array, noise: Array | None = None) -> Array:
         """Many steps at once, to the last bit as one by one. (E, O) -> (E, A) float64, native.
 
-        Without `noise` (E, noise_dim): the mode, or a sample from the controller's own stream.
+        Without `noise` (E, noise_dim): the mode, or a sample from the controller's own stream. For
+        a stack row i is always the same episode, until `reset`; another number of rows begins anew.
 
         Raises:
             InvalidValue, NonFinite: as for one observation, naming the row too.
@@ -116,19 +141,24 @@ class Controller:
         obs = _float32(obs, self._names, batch=True)
         if noise is None and not self.deterministic:
             noise = self._rng.standard_normal((len(obs), self.noise_dim), np.float32)
-        return self.spec.native(self.unit(obs, noise))
+        return self.spec.native(self._units(self._many, obs, noise))
 
     def unit(self, obs: Array, noise: Array | None) -> Array:
         """The policy itself: unit actions in [-1, 1]. (E, O), (E, noise_dim) or None -> (E, A)
 
+        Of a stack the moment at which every layer decides, as when an episode begins.
+
         Raises:
             InvalidValue, NonFinite: as for `batch`.
         """
+        return self._units(self._policy, obs, noise)
+
+    def _units(self, act: Act, obs: Array, noise: Array | None) -> Array:
         obs = _float32(obs, self._names, batch=True)
         if noise is not None and np.shape(noise) != (len(obs), self.noise_dim):
             needed = (len(obs), self.noise_dim)
             raise InvalidValue(f"this noise has the shape {np.shape(noise)}, not {needed}")
-        unit = self._policy(obs, noise)
+        unit = act(obs, noise)
         if not np.isfinite(unit).all():
             raise NonFinite(OVERFLOW)
         return unit
@@ -170,6 +200,8 @@ def _check_policy(policy: Mapping[str, Any], spec: Spec) -> None:
         found, needed = config.get(name), getattr(spec, name)
         if found != needed:
             raise CorruptSkill(f"the policy's {name} is {found!r}, but its spec has {needed}")
+    if config.get("squash", True) is not True:
+        raise CorruptSkill("the policy has no tanh, but the actions of its spec have bounds")
 
 
 def _tensors(path: Path) -> dict[str, Array]:

@@ -13,12 +13,13 @@ import math
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from skillkit.errors import CorruptSkill, InvalidValue
+from skillkit.types import Array
 
 CHECKSUMS = "SHA256SUMS"
 LIMIT = 4 << 20  # bytes of JSON or checksums; a humanoid's 350 observation entries take 40 kB
@@ -140,6 +141,14 @@ def write_checksums(folder: Path) -> str:
             raise InvalidValue(f"{line[66:]!r} cannot be a file of a skill; rename it")
     (folder / CHECKSUMS).write_text("".join(line + "\n" for line in lines), encoding="ascii")
     return content_id(folder)
+
+
+def fingerprint(tensors: Mapping[str, Array]) -> str:
+    """sha256 over names, types, shapes and contents: equal for bit-identical parameters only."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode() + tensor.tobytes())
+    return digest.hexdigest()
 
 
 def content_id(folder: Path) -> str:

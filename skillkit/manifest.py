@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from skillkit.errors import CorruptSkill, InvalidValue
-from skillkit.integrity import RESTORE, described, fits, plain, read_json
+from skillkit.integrity import RESTORE, described, fingerprint, fits, plain, read_json
 from skillkit.integrity import content_id as content_id
 from skillkit.integrity import verify_checksums as verify_checksums
 from skillkit.integrity import write_checksums as write_checksums
-from skillkit.types import Spec
+from skillkit.types import Array, Spec
 
 FORMAT = 1
 KINDS = ("trained", "composed", "stacked")
@@ -136,6 +136,22 @@ class Parent(TypedDict):
     content_id: str | None
 
 
+class Layer(TypedDict):
+    """A policy of a stack: which skill it was made as, and its parameters' fingerprint.
+
+    The newest one was made as the skill itself, whose version and content id it cannot know.
+    """
+
+    name: str
+    version: int | None
+    content_id: str | None
+    task: str
+    algorithm: str
+    seed: int
+    steps: int | None  # environment steps of its training; None: composed, without any
+    fingerprint: str
+
+
 # The shape of skill.json: rules, nested as the fields are; an error shows their names.
 
 
@@ -196,6 +212,18 @@ _SHAPE: dict[str, Any] = {
     "q": _PART_SHAPE,
     "parents": [{"name": _skill_name, "version": _count_or_null, "content_id": _text_or_null}],
     "weights": [_number],
+    "layers": [
+        {
+            "name": _skill_name,
+            "version": _count_or_null,
+            "content_id": _text_or_null,
+            "task": _text,
+            "algorithm": _text,
+            "seed": _count,
+            "steps": _count_or_null,
+            "fingerprint": _text,
+        }
+    ],
     "siblings": [_skill_name],
     "seed": _count,
     "versions": _object,
@@ -228,6 +256,7 @@ class Manifest:
     q: dict[str, Any]  # kind, config
     parents: list[Parent] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)  # of a composed skill, one a parent
+    layers: list[Layer] = field(default_factory=list)  # of a stacked skill, from the bottom up
     siblings: list[str] = field(default_factory=list)  # trained in the same run, on one replay
     seed: int
     versions: dict[str, str] = field(default_factory=library_versions)
@@ -251,17 +280,42 @@ class Manifest:
             raise InvalidValue(f"'kind' of a skill must be one of {', '.join(KINDS)}")
         if len(self.weights) != (len(self.parents) if self.kind == "composed" else 0):
             raise InvalidValue("a composed skill has one weight for each parent, others have none")
+        stacked = self.policy["kind"] == "stacked"
+        embedded = self.policy["config"].get("layers") if stacked else []
+        if not isinstance(embedded, list) or len(self.layers) != len(embedded):
+            raise InvalidValue("'layers' of a skill must name each layer of its policy, if stacked")
+        if self.kind == "stacked" and not stacked:
+            raise InvalidValue("a stacked skill needs a policy of the kind 'stacked'")
+        if self.spec.unbounded:
+            raise InvalidValue("the actions of a skill have bounds; those of its upper layers none")
         if not 0 < self.spec.dt < 1e300:
             raise InvalidValue("the control period dt of a skill must be above 0")
+
+    def check_layers(self, tensors: Mapping[str, Array]) -> None:
+        """Compare the parameters of a stack's layers with their fingerprints.
+
+        Raises:
+            CorruptSkill: a layer is not the one that was embedded.
+        """
+        for index, layer in enumerate(self.layers):
+            prefix = f"layers.{index}."
+            own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            if fingerprint(own) != layer["fingerprint"]:
+                raise CorruptSkill(
+                    f"layer {index} of {self.name}, {layer['name']}, is not the one that was "
+                    f"embedded in it; {RESTORE}"
+                )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, in the order of the fields."""
         data = {item.name: getattr(self, item.name) for item in fields(self)}
+        if not self.layers:
+            del data["layers"]
         return data | {"spec": self.spec.to_json()}
 
     @staticmethod
     def from_json(data: object) -> Manifest:
-        """Inverse of `to_json`: exactly these fields, no coercion.
+        """Inverse of `to_json`: exactly these fields, `layers` of a stack only, no coercion.
 
         Raises:
             InvalidValue: not an object, another format, a field too many, too few or wrong.
@@ -271,7 +325,10 @@ class Manifest:
         if data.get("format") != FORMAT:
             given = reprlib.repr(data.get("format"))
             raise InvalidValue(f"its format is {given}, and this skillkit reads format {FORMAT}")
-        if odd := sorted(data.keys() ^ {item.name for item in fields(Manifest)}):
+        names = {item.name for item in fields(Manifest)}
+        if not data.get("layers"):
+            names.remove("layers")
+        if odd := sorted(data.keys() ^ names):
             raise InvalidValue(f"the field {reprlib.repr(odd[0])} is missing or unknown")
         try:
             spec = Spec.from_json(data["spec"])

@@ -37,7 +37,11 @@ class SoftQ(nn.Module):
 
 
 class Ensemble(SoftQ):
-    """The minimum over N independent critics, stacked in one network (THEORY 3)."""
+    """The minimum over N independent critics, stacked in one network (THEORY 3).
+
+    `inputs` are the positions of the observation entries it reads; None reads all. `scale` is the
+    unit of the network's outputs [r]: a thousand is far away in steps of a learning rate.
+    """
 
     kind = "ensemble"
 
@@ -50,12 +54,16 @@ class Ensemble(SoftQ):
         alpha: float = 1.0,
         gamma: float = 0.99,
         normalised: bool = False,
+        inputs: Sequence[int] | None = None,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.observation_dim, self.action_dim = observation_dim, action_dim
+        self.inputs = None if inputs is None else tuple(int(index) for index in inputs)
         self.hidden, self.critics = tuple(int(width) for width in hidden), critics
-        self.alpha, self.gamma = alpha, gamma
-        sizes = [observation_dim + action_dim, *self.hidden, 1]
+        self.alpha, self.gamma, self.scale = alpha, gamma, scale
+        width = observation_dim if self.inputs is None else len(self.inputs)
+        sizes = [width + action_dim, *self.hidden, 1]
         self.net = StackedMLP(critics, sizes, normalised)
 
     @property
@@ -68,12 +76,15 @@ class Ensemble(SoftQ):
             "alpha": self.alpha,
             "gamma": self.gamma,
             "normalised": self.net.normalised,
+            **({} if self.inputs is None else {"inputs": list(self.inputs)}),
+            **({} if self.scale == 1 else {"scale": self.scale}),
         }
 
     def all(self, obs: Tensor, action: Tensor) -> Tensor:
         """Every critic's value. (B, O), (B, A) -> (N, B)"""
-        q: Tensor = self.net(torch.cat([obs, action], -1))
-        return q.squeeze(-1)
+        read = obs if self.inputs is None else obs[..., list(self.inputs)]
+        q: Tensor = self.net(torch.cat([read, action], -1))
+        return self.scale * q.squeeze(-1)
 
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
         return self.all(obs, action).amin(0)

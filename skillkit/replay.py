@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,6 +24,26 @@ EPISODE_KEYS = (
     "truncated",  # (episodes,)
     "training_step",  # (episodes,) environment steps taken when the episode began
 )
+DISCOUNTS = "discounts"  # (sum T_e,), beside them where decisions are held for several steps
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What batches are made of; the defaults are single transitions, all equally likely."""
+
+    n_step: int = 1  # transitions in a row whose rewards are summed: from afar a rare one is seen
+    rewarded_share: float = 0.0  # of each batch, from episodes that met a reward above 0, if any
+
+    def __post_init__(self) -> None:
+        if self.n_step < 1:
+            raise InvalidValue(f"replay.n_step must be at least 1, got {self.n_step}")
+        if not 0 <= self.rewarded_share <= 1:
+            raise InvalidValue(
+                f"replay.rewarded_share must lie in [0, 1], got {self.rewarded_share:g}"
+            )
+
+
+REFRESH = 1_000  # new rows after which it is looked up again which episodes met a reward
 
 
 class ReplayBuffer:
@@ -31,6 +52,10 @@ class ReplayBuffer:
     One table of float32 rows, so that a batch is a single gather:
     obs (O) | next_obs (O) | action (A) | pre_tanh (A) | discount (1) | rewards (N).
     Tasks that are trained together share the transitions and have a reward column each.
+
+    Where an upper layer holds its decisions, a row is a decision: the reward is
+    sum_{k<m} gamma^k r_k and the discount gamma^m (1 - terminated), over the m environment steps
+    that it lasted (THEORY 7).
     """
 
     def __init__(
@@ -41,11 +66,14 @@ class ReplayBuffer:
         gamma: float,
         device: str | torch.device = "cpu",
         tasks: int = 1,
+        held: bool = False,
     ) -> None:
+        """`held`: whether a row may last several environment steps."""
         if capacity < 1:
             raise InvalidValue(f"a replay buffer needs a capacity of at least 1, got {capacity}")
         self.capacity, self.gamma = int(capacity), float(gamma)
         self.observation_dim, self.action_dim, self.tasks = observation_dim, action_dim, tasks
+        self.held = held
         width = 2 * observation_dim + 2 * action_dim + 1 + tasks
         self.rows = torch.zeros(self.capacity, width, device=device)
         # Which episode a row belongs to, how that episode stood after it, and when it was made.
@@ -53,6 +81,9 @@ class ReplayBuffer:
         self.ended = torch.zeros(self.capacity, 2, dtype=torch.bool)  # terminated, truncated
         self.step = torch.zeros(self.capacity, dtype=torch.int64)
         self.cursor, self.size = 0, 0
+        self.stride = 1  # rows from a transition to the next one of its episode
+        self._rewarded: dict[int, Tensor] = {}  # rows of episodes with a reward, by task
+        self._unseen = 0  # rows since these were looked up
 
     def __len__(self) -> int:
         return self.size
@@ -76,12 +107,14 @@ class ReplayBuffer:
         next_obs: Array,  # (E, O)
         episode: Array,  # (E,)
         step: int,
+        lasted: Array | int = 1,  # (E,) environment steps
     ) -> None:
         """Append one transition of each of E episodes."""
-        discount = self.gamma * (1.0 - terminated)
+        discount = self.gamma**lasted * (1.0 - terminated)
         r = rewards.reshape(len(obs), self.tasks)
         columns = (obs, next_obs, action, pre_tanh, discount[:, None], r)
         rows = torch.from_numpy(np.concatenate(columns, axis=1, dtype=np.float32))
+        self.stride = len(obs)
         ended = torch.from_numpy(np.stack([terminated, truncated], axis=1))
         self._append(rows, torch.from_numpy(episode), ended, torch.full((len(obs),), step))
 
@@ -91,15 +124,60 @@ class ReplayBuffer:
         self.episode[where], self.ended[where], self.step[where] = episode, ended, step
         self.cursor = int((self.cursor + len(rows)) % self.capacity)
         self.size = min(self.size + len(rows), self.capacity)
+        self._unseen += len(rows)
 
-    def sample(self, batch_size: int, generator: torch.Generator, task: int | slice = 0) -> Batch:
+    def sample(
+        self,
+        batch_size: int,
+        generator: torch.Generator,
+        task: int | slice = 0,
+        sampling: Sampling | None = None,
+    ) -> Batch:
         """A batch drawn uniformly with replacement, with the rewards of one task.
 
-        A slice takes several: then Batch.reward is (B, N).
+        A slice takes several: then Batch.reward is (B, N), and `sampling` has no meaning.
         """
         device = self.rows.device
         where = torch.randint(self.size, (batch_size,), generator=generator, device=device)
-        return self._batch(self.rows[where], task)
+        if sampling is None or isinstance(task, slice):
+            return self._batch(self.rows[where], task)
+        count = round(sampling.rewarded_share * batch_size)
+        if count and len(found := self.rewarded(task)):
+            chosen = torch.randint(len(found), (count,), generator=generator, device=device)
+            where[:count] = found[chosen]
+        return self._sum_ahead(where, task, sampling.n_step)
+
+    def rewarded(self, task: int = 0) -> Tensor:
+        """Rows of the episodes that met a reward above 0, as of not long ago. (n,)"""
+        if task not in self._rewarded or self._unseen >= REFRESH:
+            self._rewarded, self._unseen = {}, 0
+            *_, rewards = self._columns(self.rows[: self.size])
+            episode = self.episode[: self.size]
+            met = episode[rewards[:, task].cpu() > 0].unique()
+            found = torch.isin(episode, met).nonzero()[:, 0]
+            self._rewarded[task] = found.to(self.rows.device)
+        return self._rewarded[task]
+
+    def _sum_ahead(self, where: Tensor, task: int, steps: int) -> Batch:
+        """Transitions over up to `steps` rows of their episode each: rewards are summed under the
+        discounts between them, which multiply; what the actions in between cost is left out."""
+        batch, device = self._batch(self.rows[where], task), self.rows.device
+        if steps == 1:
+            return batch  # without a word to the host
+        oldest = self.cursor if self.size == self.capacity else 0
+        age = (where.cpu() - oldest) % self.capacity  # 0 is the oldest row
+        episode, goes_on = self.episode[where.cpu()], torch.ones_like(age, dtype=torch.bool)
+        for _ in range(steps - 1):
+            age = age + self.stride
+            at = (oldest + age % self.size) % self.capacity
+            goes_on = goes_on & (age < self.size) & (self.episode[at] == episode)
+            on, then = goes_on.to(device), self._batch(self.rows[at.to(device)], task)
+            batch = batch._replace(
+                reward=torch.where(on, batch.reward + batch.discount * then.reward, batch.reward),
+                discount=torch.where(on, batch.discount * then.discount, batch.discount),
+                next_obs=torch.where(on[:, None], then.next_obs, batch.next_obs),
+            )
+        return batch
 
     def all(self, task: int = 0) -> Batch:
         """Every stored transition, oldest first."""
@@ -118,7 +196,15 @@ class ReplayBuffer:
         Args:
             rewards: of each task; a column each.
             terminated: their common one.
+
+        Raises:
+            InvalidValue: a row is a decision held for several steps.
         """
+        if self.held:
+            raise InvalidValue(
+                "this replay holds decisions of several steps each, with the sum of their rewards; "
+                "what happened at each step, which another task would judge, is not in it"
+            )
         sizes = self.observation_dim, self.action_dim
         device = self.rows.device
         other = ReplayBuffer(max(self.size, 1), *sizes, self.gamma, device, len(rewards))
@@ -181,21 +267,22 @@ class ReplayBuffer:
         index = [order[s : s + n] for s, n in zip(starts[keep], lengths[keep], strict=True)]
         last = torch.stack([rows[-1] for rows in index])
         flat = torch.cat(index)
-        obs, next_obs, action, pre_tanh, _, rewards = self._columns(self.rows[flat].cpu())
+        obs, next_obs, action, pre_tanh, discount, r = self._columns(self.rows[flat].cpu())
         chunks = zip(
             obs.split(lengths[keep].tolist()), next_obs.split(lengths[keep].tolist()), strict=True
         )
         terminated = self.ended[last, 0]
-        return {
+        found = {
             "observations": torch.cat([torch.cat([o, n[-1:]]) for o, n in chunks]),
             "actions": action.contiguous(),
             "pre_tanh": pre_tanh.contiguous(),
-            "rewards": rewards[:, task].contiguous(),
+            "rewards": r[:, task].contiguous(),
             "lengths": lengths[keep],
             "terminated": terminated,
             "truncated": ~terminated,
             "training_step": self.step[torch.stack([rows[0] for rows in index])],
         }
+        return found | ({DISCOUNTS: discount[:, 0].contiguous()} if self.held else {})
 
     def _by_age(self) -> Tensor:
         """Positions of the stored rows, oldest first. (size,)"""
@@ -223,15 +310,19 @@ class ReplayBuffer:
         count = int(lengths.sum())
         if len(obs) != count + len(lengths) or len(action) != count or count == 0:
             raise InvalidValue("a replay's episode lengths do not match its transitions")
-        replay = ReplayBuffer(count, obs.shape[1], action.shape[1], gamma, device)
+        held = DISCOUNTS in tensors
+        replay = ReplayBuffer(count, obs.shape[1], action.shape[1], gamma, device, held=held)
         episode = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
         before = torch.arange(count) + episode  # skips one final observation per episode
         last = lengths.cumsum(0) - 1
         ended = torch.zeros(count, 2, dtype=torch.bool)
         ended[last, 0], ended[last, 1] = tensors["terminated"].bool(), tensors["truncated"].bool()
-        discount = gamma * (~ended[:, :1]).float()
+        discount = tensors.get(DISCOUNTS, gamma * (~ended[:, 0]).float())
+        if held and not bool(((discount >= 0) & (discount <= gamma)).all()):
+            raise InvalidValue("a replay's discounts must lie between 0 and gamma")
         columns = [obs[before], obs[before + 1], action, tensors["pre_tanh"]]
-        rows = torch.cat([*columns, discount, tensors["rewards"][:, None]], dim=1)
+        columns += [discount[:, None], tensors["rewards"][:, None]]
+        rows = torch.cat(columns, dim=1)
         step = torch.repeat_interleave(tensors["training_step"], lengths)
         replay._append(rows.float(), episode, ended, step)
         return replay
@@ -246,6 +337,7 @@ def union(replays: Sequence[ReplayBuffer]) -> ReplayBuffer:
         first.action_dim,
         first.gamma,
         first.rows.device,
+        held=any(replay.held for replay in replays),
     )
     offset = 0
     for replay in replays:

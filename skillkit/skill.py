@@ -116,6 +116,7 @@ class Skill:
 
             path = self.folder / "policy.safetensors"
             policy: Policy = _filled(lambda: build_policy(self.manifest.policy, build_q), path)
+            self.manifest.check_layers(arrays(policy))
             self._check_probe(
                 lambda probe: {
                     "sample": policy.act(probe["observation"], probe["noise"]),
@@ -127,7 +128,7 @@ class Skill:
 
     @property
     def q(self) -> SoftQ:
-        """The torch soft Q-function, on the CPU."""
+        """The torch soft Q-function, on the CPU; that of a stack judges its top layer's latents."""
         if self._q is None:
             from skillkit.q_functions import build_q
 
@@ -136,7 +137,7 @@ class Skill:
             with _corrupt(path):
                 if (q.alpha, q.gamma) != (self.alpha, self.gamma):
                     raise ValueError(f"alpha {q.alpha}, gamma {q.gamma} are not those of the skill")
-            self._check_probe(lambda probe: {"q": q(probe["observation"], probe["mode"])})
+            self._check_probe(lambda probe: {"q": q(probe["observation"], probe[self._judged])})
             self._q = q
         return self._q
 
@@ -147,7 +148,10 @@ class Skill:
             from skillkit.replay import ReplayBuffer
 
             with _corrupt(self.folder / "replay" / "00000.safetensors") as path:
-                replay = ReplayBuffer.from_episodes(_torch(load_file(path)), self.gamma)
+                tensors = load_file(path)
+                if self.manifest.layers:  # there is no tanh
+                    tensors["pre_tanh"] = tensors["actions"]
+                replay = ReplayBuffer.from_episodes(_torch(tensors), self.gamma)
                 found = replay.observation_dim, replay.action_dim
                 if found != (needed := (self.spec.observation_dim, self.spec.action_dim)):
                     raise ValueError(f"{found} observation and action entries, not {needed}")
@@ -215,6 +219,8 @@ class Skill:
         manifest.save(folder)
         (folder / "replay").mkdir()
         episodes = {key: tensor.numpy() for key, tensor in self.replay.episodes().items()}
+        if self.manifest.layers:
+            del episodes["pre_tanh"]  # the latents themselves
         for name, tensors in (
             ("policy", policy),
             ("q", q),
@@ -231,10 +237,15 @@ class Skill:
     def _probe(self) -> dict[str, Array]:
         """What policy and Q-function answer at a few stored observations.
 
+        The policy of a stack answers for the moment at which every layer decides, and its
+        Q-function judges the mode of the top layer, which is recorded too.
+
         Of twice as many it keeps those that a nudge moves least: where a policy that chooses among
         candidates finds two of them equally good, rounding decides, and another machine differs.
         """
         import torch
+
+        from skillkit.policies import StackedPolicy
 
         obs = self.replay.all().obs
         obs = obs[torch.linspace(0, len(obs) - 1, 2 * PROBE_SIZE).long()].contiguous()
@@ -249,9 +260,16 @@ class Skill:
             jumps = [(actions(obs * n) - answer).abs().amax((0, 2)) for n in (1 - NUDGE, 1 + NUDGE)]
             calm = torch.maximum(*jumps).argsort(stable=True)[:PROBE_SIZE].sort().values
             obs, noise, (sample, mode) = obs[calm], noise[calm], answer[:, calm]
-            q = self.q(obs, mode)
-        found = {"observation": obs, "noise": noise, "sample": sample, "mode": mode, "q": q}
+            found = {"observation": obs, "noise": noise, "sample": sample, "mode": mode}
+            if isinstance(self.policy, StackedPolicy):
+                found["latent"] = self.policy.top.mode(obs)
+            found["q"] = self.q(obs, found[self._judged])
         return {key: np.ascontiguousarray(value.numpy()) for key, value in found.items()}
+
+    @property
+    def _judged(self) -> str:
+        """What of the probe is the action that the Q-function knows."""
+        return "latent" if self.manifest.layers else "mode"
 
     def _check_probe(self, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """What was loaded must still answer as it did when it was saved."""

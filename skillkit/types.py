@@ -8,7 +8,8 @@ Shape legend, used in trailing comments everywhere:
 
 Units: reward [r], entropy and log-density [nat], temperature alpha [r/nat], time [s].
 Actions are in [-1, 1]^A inside policies, Q-functions and replay ("unit actions"), and in
-native units at the environment and the controller; `Spec` converts, nothing else does.
+native units at the environment and the controller; `Spec` converts, nothing else does. An upper
+layer of a stack acts by latents h, which have no bounds and are the same in both.
 """
 
 from __future__ import annotations
@@ -57,8 +58,10 @@ class Spec:
             names = [entry.name for entry in entries]
             if not names or len(set(names)) != len(names):
                 raise InvalidValue(f"{kind} entries need distinct names, got {names}")
-        if not all(np.isfinite([entry.low, entry.high]).all() for entry in self.action):
-            raise InvalidValue("every action entry needs finite bounds; give low and high")
+        if not self.unbounded and not np.isfinite([self.low, self.high]).all():
+            raise InvalidValue(
+                "every action entry needs finite bounds; give low and high (a latent has neither)"
+            )
         if not all(entry.low < entry.high for entry in self.action):
             raise InvalidValue("every action entry needs low < high")
 
@@ -71,6 +74,11 @@ class Spec:
         return len(self.action)
 
     @cached_property
+    def unbounded(self) -> bool:
+        """Whether actions are latents of a layer below, any numbers at all (THEORY 7)."""
+        return bool(np.isneginf(self.low).all() and np.isposinf(self.high).all())
+
+    @cached_property
     def low(self) -> Array:
         """Native lower action bounds. (A,)"""
         return np.array([entry.low for entry in self.action])
@@ -81,7 +89,12 @@ class Spec:
         return np.array([entry.high for entry in self.action])
 
     def native(self, action: Array) -> Array:
-        """Unit action [-1, 1] -> native units, clipped to the bounds. (..., A) -> (..., A)"""
+        """Unit action [-1, 1] -> native units, clipped to the bounds; a latent stays as it is.
+
+        (..., A) -> (..., A)
+        """
+        if self.unbounded:
+            return np.asarray(action, np.float64)
         middle, half = (self.high + self.low) / 2, (self.high - self.low) / 2
         return np.clip(middle + half * np.asarray(action, np.float64), self.low, self.high)
 
@@ -147,7 +160,7 @@ class Batch(NamedTuple):
     """
 
     obs: torch.Tensor  # (B, O)
-    action: torch.Tensor  # (B, A) unit
+    action: torch.Tensor  # (B, A) unit, or a latent
     reward: torch.Tensor  # (B,) [r]
     discount: torch.Tensor  # (B,)
     next_obs: torch.Tensor  # (B, O)

@@ -27,7 +27,6 @@ SHORT = {
     "train.evaluate_every": 800,
 }  # an untrained skill in half a second
 BRIEF = {
-    "improve.updates": 0,
     "distill.updates": 40,
     "compose.final_episodes": 3,
     "compose.estimate_states": 32,

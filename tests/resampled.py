@@ -10,10 +10,10 @@ import torch
 
 from skillkit.composition.instant import instant_policy
 from skillkit.controller import Controller
-from skillkit.policies import POLICIES, ResampledPolicy
+from skillkit.policies import POLICIES, RealNVPPolicy, ResampledPolicy
 from skillkit.q_functions import Ensemble, SoftQ, WeightedSum
 from skillkit.skill import arrays
-from tests.toys import spec
+from tests.toys import spec, stirred
 
 MAKES: dict[str, dict[str, Any]] = {
     "two": {},
@@ -21,9 +21,12 @@ MAKES: dict[str, dict[str, Any]] = {
     "four": {"kinds": ["gaussian"] * 4, "candidates": 8},
     "implicit": {"kinds": ["implicit", "implicit"]},
     "mixed": {"kinds": ["gaussian", "implicit"]},
+    "flows": {"kinds": ["real_nvp", "gaussian", "real_nvp"]},
     "normalised": {"normalised": True},
     "one critic": {"critics": 1},
+    "in another unit": {"scale": 2.0},
     "linear": {"hidden": ()},
+    "some inputs": {"inputs": (2, 0)},
     "deep, one action": {"hidden": (8, 8, 8), "actions": 1},
     "sum of sums": {"nested": True},
     "one candidate": {"candidates": 1},
@@ -39,15 +42,20 @@ def resampled(
     normalised: bool = False,
     nested: bool = False,
     candidates: int = 16,
+    scale: float = 1.0,
+    inputs: Sequence[int] | None = None,
     seed: int = 0,
 ) -> ResampledPolicy:
     """Random networks; the critics are steep enough to prefer some candidates."""
     torch.manual_seed(seed)
     sizes = (observations, actions, hidden)
-    policies = [POLICIES[kind](*sizes) for kind in kinds]
+    policies = [POLICIES[kind](*sizes, inputs) for kind in kinds]
+    for policy in policies:
+        if isinstance(policy, RealNVPPolicy):
+            stirred(policy.flow, 0.1)
 
     def critic(alpha: float) -> Ensemble:
-        made = Ensemble(*sizes, critics, alpha, 0.9, normalised)
+        made = Ensemble(*sizes, critics, alpha, 0.9, normalised, inputs, scale)
         with torch.no_grad():
             made.net.layers[-1].weight.mul_(3.0)
         return made

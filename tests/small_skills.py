@@ -58,3 +58,19 @@ def visible(folder: Path) -> list[str]:
     """Every file of a registry that is not the machinery's own."""
     files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return sorted(file for file in files if not file.startswith((".aside/", ".runs/")))
+
+
+def stacked(name: str = "walk/maze", **changes: Any) -> Manifest:
+    """Of two layers."""
+    record = {
+        "name": "walk", "version": 2, "content_id": "ab" * 32, "task": "walk", "algorithm": "sac",
+        "seed": 1, "steps": 1000, "fingerprint": "cd" * 32,
+    }  # fmt: skip
+    layers = [record, {**record, "name": name, "version": None, "content_id": None, "task": "maze"}]
+    fields = {
+        "kind": "stacked",
+        "parents": [{"name": "walk", "version": 2, "content_id": "ab" * 32}],
+        "layers": layers,
+        "policy": {"kind": "stacked", "config": {"layers": [{}, {}], "holds": [3]}},
+    }
+    return manifest(name, **(fields | changes))

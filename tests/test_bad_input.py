@@ -179,7 +179,7 @@ TRAIN = [  # what cannot be trained
     ("train point_x --set train.steps=1e18", "train.steps takes a whole number"),
     ("train point_x --set train.environments=1e12", "not enough memory", "smaller settings"),
     ("train point_x --set sac.critics=1e9", "not enough memory", "smaller settings"),
-    ("train point_x --set explore.share=1", "must lie in [0, 1)"),
+    ("train point_x --set explore.share=1", "explore.share in [0, 1)"),
 ]
 COMPOSE = [  # what cannot be composed
     ("compose", "missing argument 'SKILLS...'", "skillkit compose --help"),
@@ -214,6 +214,25 @@ COMPOSE = [  # what cannot be composed
     ("compose point_x point_y --set sac.alpha=1", "no setting is called 'sac.alpha'; choose from"),
     ("compose point_x point_y --set compose.final_episodes=1", "must be at least 2"),
     ("compose point_x point_y --set distill.policy=deterministic", "has no density; use a gauss"),
+]
+STACK = [  # what cannot be stacked
+    ("stack", "missing argument 'BASE'; see skillkit stack --help"),
+    ("stack point_x", "missing option '--task'; see skillkit stack --help"),
+    ("stack point_z --task point_y", "no skill is called 'point_z'; did you mean"),
+    ("stack point_x --task point_z", "no task is called 'point_z'; did you mean"),
+    ("stack point_x --task push_x", "it acts in the domain point", "choose a task of point"),
+    ("stack point_x --task gym:Pendulum-v1", "the task is one of gym:Pendulum-v1"),
+    ("stack point_x --task point_y --set stack.hold=0", "stack.hold must be at least 1, got 0"),
+    ("stack point_x --task point_y --set stack.hold=few", "stack.hold takes a whole number"),
+    ("stack point_x --task point_y --set stak.hold=1", "did you mean stack.hold"),
+    ("stack point_x --task point_y --name ../x", "'../x' is not a skill name; use"),
+    ("stack point_x --task point_y --resume", "there is no interrupted run of point_x/point_y"),
+    ("stack point_x --task point_y --algorithm ppo", "no algorithm is called 'ppo'"),
+    ("stack point_x --task point_y --registry file", "no skill is called 'point_x'"),
+    ("train point_x --set stack.hold=1", "no setting is called 'stack.hold'"),
+    ("train point_x --set replay.n_step=0", "replay.n_step must be at least 1, got 0"),
+    ("train point_x --set replay.rewarded_share=2", "replay.rewarded_share must lie in [0, 1]"),
+    ("train point_x --set sac.value_scale=0", "sac.value_scale must be positive, got 0"),
 ]
 LOOK = [  # what cannot be looked at, played or drawn
     ("--verson", "no option of skillkit is called '--verson'", "--version"),
@@ -287,7 +306,7 @@ FILES = [  # a person's own task files that fail
 
 
 @pytest.mark.parametrize(
-    "row", [*TRAIN, *COMPOSE, *LOOK, *FILES], ids=lambda row: row[0].replace("{tasks}/", "")
+    "row", [*TRAIN, *COMPOSE, *STACK, *LOOK, *FILES], ids=lambda row: row[0].replace("{tasks}/", "")
 )
 def test_one_sentence_and_nothing_lost(
     row: tuple[str, ...], desk: dict[str, Path], shelf: Path
@@ -361,7 +380,7 @@ def test_ctrl_c_is_no_traceback(
     def stop(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skillkit.evaluation.evaluate", stop)
+    monkeypatch.setattr("skillkit.evaluation.make", stop)
     assert skillkit(command, "point_x").sentence == "stopped; nothing was saved"
     assert not list(Path().glob("*.png"))
 

@@ -38,6 +38,7 @@ COMMANDS = (
     "plot",
     "rm",
     "show",
+    "stack",
     "tasks",
     "train",
     "verify",
@@ -222,6 +223,51 @@ def test_a_run_that_begins_anew_says_so(mine: Path) -> None:
     assert not (mine / ".runs/point_x").exists()
 
 
+# -------------------------------------------------------------------------------------- stacking
+
+
+def test_a_stack_of_three_layers(mine: Path) -> None:
+    """Each is a base of the next; what is said of it comes from its own files."""
+    assert good("stack", "point_x", "--task", "point_y", *SMALL).startswith(
+        "saved point_x/point_y@1: return "
+    )
+    text = good("stack", "point_x/point_y@1", "--task", "point_x", "--name", "three", *SMALL)
+    assert text.startswith("saved three@1: ")
+    good("rm", "point_x@1")
+    shown = {row[0]: row[1] for row in rows(good("show", "three")) if len(row) == 2}
+    assert shown["made by"].startswith("stacked, sac, seed 0, ")
+    assert shown["parents"] == "point_x/point_y@1"
+    assert shown["layer 0"] == "point_x@1: point_x, sac, 1,600 steps"
+    held = "each latent held for 3 environment steps"
+    assert re.fullmatch(
+        rf"point_x/point_y@1: point_y, sac, 1,6\d\d steps, {held}", shown["layer 1"]
+    )
+    held = "each latent held for 1 decision of layer 1"
+    assert re.fullmatch(rf"this skill: point_x, sac, 1,6\d\d steps, {held}", shown["layer 2"])
+    for more in ([], ["--sample"]):
+        assert evaluation("three", "--episodes", 3, *more)["task"] == "point_x"
+    good("plot", "three", "--episodes", 3)
+
+
+def test_an_interrupted_stack_goes_on(mine: Path) -> None:
+    command = ["point_x", "--task", "point_y", *LONG]
+    running = process("stack", *command)
+    until_progress(running)
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=60)
+    assert running.returncode == 1
+    state = json.loads((mine / ".runs/point_x--point_y/checkpoint/state.json").read_text())
+    assert (
+        "stack.hold 3, not 2"
+        in answer("stack", *command, "--resume", "--set=stack.hold=2").sentence
+    )
+    shorter = [*command, f"--set=train.steps={state['steps'] + 1_000}"]
+    found = answer("stack", *shorter, "--resume")
+    assert found.code == 0 and found.out.startswith("saved point_x/point_y@1")
+    assert load("point_x/point_y").metrics["steps"] >= state["steps"] + 1_000
+    assert not (mine / ".runs/point_x--point_y").exists()
+
+
 # ------------------------------------------------------------------------------------- composing
 
 
@@ -390,6 +436,13 @@ def test_evaluate_prints_a_table(mine: Path) -> None:
 def test_plot_writes_a_picture(mine: Path, arguments: list[str], file: str) -> None:
     assert good("plot", *arguments, "--episodes", 3) == f"figure: {file}\n"
     assert Path(file).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_plot_says_where_fixed_latents_lead(mine: Path) -> None:
+    told = good("plot", "point_x", "--task", "point_roam", "--episodes", 3)
+    words, file = told.splitlines()
+    assert words.startswith("3 fixed latents, 10 s each: median displacement ")
+    assert file == "figure: point_x.png" and Path("point_x.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_task_with_a_landscape_is_drawn_in_it_and_its_outcomes_counted(

@@ -19,7 +19,7 @@ from skillkit.collector import Collector, Exploration
 from skillkit.errors import InvalidValue
 from skillkit.policies import DeterministicPolicy, Policy
 from skillkit.replay import ReplayBuffer
-from skillkit.types import Array
+from skillkit.types import Array, Entry, Spec
 from tests.toys import Tally, gaussian, spec
 
 SPEC = spec(3, 1, low=-2.0, high=6.0)
@@ -263,6 +263,21 @@ def test_added_noise_for_a_policy_without_any() -> None:
     assert lag(x / 0.3, 1) == pytest.approx(0.7, abs=0.03)
 
 
+@pytest.mark.parametrize("policy", [None, standard()], ids=["blind", "policy"])
+def test_one_noise_for_each_episode(policy: Policy | None) -> None:
+    """At correlation 1, and another one for the next: those of 3, 4 and 5 steps."""
+    u = play(started(3, correlation=1.0), policy, 24).T
+    for i, row in enumerate(u):
+        episodes = np.split(row, range(3 + i, 24, 3 + i))
+        assert all(len(set(one)) == 1 for one in episodes)
+        assert len({one[0] for one in episodes}) == len(episodes)
+
+
+def test_they_are_standard_normal_over_episodes() -> None:
+    u = play(started(4_000, 10**5, correlation=1.0), standard(), 8)[7]
+    assert u.mean() == pytest.approx(0, abs=0.06) and u.std() == pytest.approx(1, abs=0.05)
+
+
 def test_policy_noise_and_stretches_are_independent() -> None:
     """A policy's own action is not selected by what the uniform one would have been."""
     x = play(started(2_000, 10**6, share=0.5, length=2.0), gaussian([9.0], [0.5], 3), 40)
@@ -273,7 +288,7 @@ def test_policy_noise_and_stretches_are_independent() -> None:
 @pytest.mark.parametrize(
     ("settings", "culprits"),
     [
-        ({"correlation": 1.0}, ["correlation"]),
+        ({"correlation": 1.1}, ["correlation"]),
         ({"correlation": -0.1}, ["correlation"]),
         ({"share": 1.0}, ["share"]),
         ({"share": -0.1}, ["share"]),
@@ -351,3 +366,45 @@ def test_or_they_hand_over_within_it() -> None:
 def test_hand_over_takes_a_step_at_least() -> None:
     with pytest.raises(InvalidValue, match="hand_over takes at least 1 step"):
         Exploration(hand_over=0.5)
+
+
+# An upper layer
+
+
+class Held(Tally):
+    """A decision of sub-environment i lasts i + 1 steps."""
+
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        *found, _ = super().step(actions)
+        return *found, {"lasted": self.which + 1}  # type: ignore[return-value]
+
+
+def upper(envs: int, **exploration: float) -> Collector:
+    latents = Spec(SPEC.observation, (Entry("latent_0"),), 0.1)
+    replay = ReplayBuffer(100_000, 3, 1, 0.9, held=True)
+    generator = torch.Generator().manual_seed(0)
+    return Collector(Held(envs), latents, replay, generator, Exploration(**exploration))
+
+
+def test_before_it_learns_latents_are_standard_normal() -> None:
+    """And no tanh anywhere: what is stored is what the environment got."""
+    collector = upper(2_000, share=0.5, length=2.0)
+    for policies in ([], [gaussian([9.0], [0.5], 3)]):
+        play(collector, policies[0] if policies else None, 5)
+    h = collector.replay.all().action[:10_000, 0]
+    assert h.mean().item() == pytest.approx(0, abs=0.05)
+    assert h.std().item() == pytest.approx(1, abs=0.05)
+    given = torch.tensor(np.stack(collector.env.actions))  # type: ignore[attr-defined]
+    assert torch.equal(given.flatten().float(), collector.replay.all().action[:, 0])
+    own = collector.replay.all().action[10_000:, 0]
+    assert (own > 6).float().mean().item() == pytest.approx(0.5, abs=0.05)
+    assert own[own > 6].mean().item() == pytest.approx(9.0, abs=0.05)
+
+
+def test_a_decision_counts_its_steps() -> None:
+    collector = upper(3)
+    play(collector, None, 3)
+    assert collector.steps == 3 * (1 + 2 + 3)
+    batch = collector.replay.all()
+    lasted, ends = batch.obs[:, 0] + 1, (batch.next_obs[:, 2] == 3) & (batch.obs[:, 0] == 0)
+    torch.testing.assert_close(batch.discount, 0.9**lasted * ~ends)

@@ -14,7 +14,17 @@ import pytest
 import skillkit
 
 ROOT = Path(__file__).parents[1]
-PUBLIC = ("Controller", "Registry", "Skill", "Task", "compose", "load", "train", "train_together")
+PUBLIC = (
+    "Controller",
+    "Registry",
+    "Skill",
+    "Task",
+    "compose",
+    "load",
+    "stack",
+    "train",
+    "train_together",
+)
 TORCH_FREE = (
     "cli",
     "controller",

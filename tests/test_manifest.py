@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from skillkit.errors import CorruptSkill, InvalidValue
+from skillkit.integrity import fingerprint
 from skillkit.manifest import (
     Manifest,
     Reference,
@@ -26,7 +27,9 @@ from skillkit.manifest import (
     now,
     parse_reference,
 )
+from skillkit.types import Entry, Spec
 from tests.small_skills import manifest as example
+from tests.small_skills import stacked
 
 FOLDERS = {
     "push_x": "push_x",
@@ -130,7 +133,7 @@ def test_illegal_alias_words(word: str) -> None:
             "parents": [{"name": "a", "version": None, "content_id": None}],
             "weights": [1],
         },
-        {"kind": "stacked", "parents": [PARENT]},
+        {name: getattr(stacked(), name) for name in ("kind", "parents", "layers", "policy")},
         {
             "task": {**example().task, "scene": "maze", "termination": "upright"},
             "alpha": 0,
@@ -151,6 +154,65 @@ def test_the_fields_of_the_file_are_those_of_the_format(tmp_path: Path) -> None:
     fields = "format kind name task spec alpha gamma algorithm config policy q parents weights"
     fields += " siblings seed versions metrics replay created timing host"
     assert " ".join(json.loads((tmp_path / "skill.json").read_text())) == fields
+
+
+def test_only_a_stack_has_layers_in_its_file() -> None:
+    """So skills of before are read as they are, and nothing is added to them."""
+    assert "layers" not in example().to_json()
+    found = stacked().to_json()
+    assert [layer["task"] for layer in found["layers"]] == ["walk", "maze"]
+    for wrong in ({**found, "layers": []}, {**example().to_json(), "layers": []}):
+        with pytest.raises(InvalidValue, match="layers"):
+            Manifest.from_json(wrong)
+
+
+LAYER = {**stacked().layers[0]}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layers": []},
+        {"layers": [LAYER]},
+        {"layers": [LAYER] * 3},
+        {"layers": [LAYER, {**LAYER, "steps": -1}]},
+        {"layers": [LAYER, {**LAYER, "fingerprint": None}]},
+        {"layers": [LAYER, {k: v for k, v in LAYER.items() if k != "task"}]},
+        {"policy": {"kind": "gaussian", "config": {}}},
+        {"policy": {"kind": "stacked", "config": {"layers": 2}}},
+        {"policy": {"kind": "gaussian", "config": {}}, "layers": []},
+    ],
+)
+def test_layers_that_are_not_those_of_the_policy(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValue, match="layers|stacked"):
+        stacked(**changes)
+
+
+def test_the_actions_of_a_skill_have_bounds() -> None:
+    latents = Spec((Entry("x"),), (Entry("h"),), 0.1)
+    with pytest.raises(InvalidValue, match="have bounds"):
+        example(spec=latents)
+
+
+def embedded(changes: dict[str, float]) -> dict[str, Any]:
+    names = ("layers.0.a", "layers.0.b", "layers.1.a")
+    return {name: np.array([changes.get(name, 0.5)], np.float32) for name in names}
+
+
+def test_embedded_layers_are_those_recorded() -> None:
+    tensors = embedded({})
+    prints = [
+        fingerprint({"a": tensors["layers.0.a"], "b": tensors["layers.0.b"]}),
+        fingerprint({"a": tensors["layers.1.a"]}),
+    ]
+    layers = [{**LAYER, "name": n, "fingerprint": f} for n, f in zip("xy", prints, strict=True)]
+    found = stacked(layers=layers)
+    found.check_layers(tensors)
+    for name, culprit in (("layers.0.b", "layer 0 of .*, x,"), ("layers.1.a", "layer 1 of .*, y,")):
+        with pytest.raises(CorruptSkill, match=culprit):
+            found.check_layers(embedded({name: 0.5000001}))
+    with pytest.raises(CorruptSkill, match="layer 0"):
+        found.check_layers({k: v for k, v in tensors.items() if k != "layers.0.a"})
 
 
 def test_a_manifest_shares_nothing_with_its_maker() -> None:

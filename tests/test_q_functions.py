@@ -38,6 +38,8 @@ MEMBERS: dict[str, Callable[[], SoftQ]] = {
     "one critic": lambda: ensemble(1),
     "two critics": ensemble,
     "linear": lambda: ensemble(3, hidden=()),
+    "some inputs": lambda: Ensemble(OBSERVATIONS, ACTIONS, (8,), 2, 0.2, 0.97, inputs=(2, 0)),
+    "scaled": lambda: Ensemble(OBSERVATIONS, ACTIONS, (8,), 2, 0.2, 0.97, scale=50.0),
     "sum": lambda: WeightedSum([ensemble(2, 0.5), ensemble(1, 0.1)], (0.5, 0.5), 0.3),
     "one part": lambda: WeightedSum([ensemble()], (2.0,), 0.4),
     "nested": lambda: WeightedSum(
@@ -149,3 +151,25 @@ def test_track_follows_every_parameter(float64: None) -> None:
     for a, b, end in zip(start.parameters(), target.parameters(), source.parameters(), strict=True):
         torch.testing.assert_close(b - end, 0.7**10 * (a - end))
         assert b.grad_fn is None and b.data_ptr() != end.data_ptr()
+
+
+def test_inputs_select_and_order_entries(float64: None) -> None:
+    """What it does not read changes nothing; a Q-function without inputs says nothing of them."""
+    narrow = Ensemble(OBSERVATIONS, ACTIONS, (8, 8), inputs=(2, 0))
+    whole = Ensemble(2, ACTIONS, (8, 8))
+    whole.load_state_dict(narrow.state_dict())
+    obs, action = inputs()
+    torch.testing.assert_close(narrow(obs, action), whole(obs[:, [2, 0]], action), rtol=0, atol=0)
+    other = obs + torch.tensor([0.0, 1.0, 0.0])
+    torch.testing.assert_close(narrow(other, action), narrow(obs, action), rtol=0, atol=0)
+    assert narrow.config["inputs"] == [2, 0] and "inputs" not in ensemble().config
+
+
+def test_a_scale_is_the_unit_of_what_the_network_says() -> None:
+    """Stored with it; a skill of before has none."""
+    plain = ensemble()
+    scaled = Ensemble(OBSERVATIONS, ACTIONS, (8, 8), 2, 0.2, 0.97, scale=50.0)
+    scaled.load_state_dict(plain.state_dict())
+    obs, action = inputs()
+    torch.testing.assert_close(scaled(obs, action), 50 * plain(obs, action))
+    assert scaled.config["scale"] == 50.0 and "scale" not in plain.config

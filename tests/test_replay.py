@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from skillkit.errors import InvalidValue
-from skillkit.replay import EPISODE_KEYS, ReplayBuffer
+from skillkit.replay import EPISODE_KEYS, REFRESH, ReplayBuffer, Sampling, union
 from tests.replays import GAMMA, empty, filled, put, reward_of, same, unit_u, who, wrapped
+from tests.toys import spec
 
 # The ring
 
@@ -212,3 +213,160 @@ def test_a_longer_run_continues_a_ring_that_is_not_full() -> None:
 def test_a_ring_of_another_size_is_refused(capacity: int) -> None:
     with pytest.raises(InvalidValue, match=f"10 transitions .* holds {capacity}"):
         empty(capacity).load_state(wrapped().state())
+
+
+# Decisions that are held
+
+
+def held(lengths: list[list[int]], ends: str) -> ReplayBuffer:
+    """Episodes by how many steps each of their decisions lasts."""
+    replay = ReplayBuffer(50, 2, 1, GAMMA, held=True)
+    for number, decisions in enumerate(lengths):
+        for t, lasted in enumerate(decisions):
+            last = t == len(decisions) - 1
+            terminated, truncated = ([last and ends[number] == end] for end in "TL")
+            replay.add(
+                np.array([[number, t]]), np.array([[3.0]]), np.array([[3.0]]), np.array([7.0]),
+                np.array(terminated), np.array(truncated), np.array([[number, t + 1]]),
+                np.array([number]), 0, np.array([lasted]),
+            )  # fmt: skip
+    return replay
+
+
+def test_a_decision_is_discounted_by_the_steps_it_lasted() -> None:
+    """The second episode terminates inside a hold, the third runs out of time inside one."""
+    replay = held([[3, 3], [3, 2], [3, 1]], "TTL")
+    expected = torch.tensor([GAMMA**3, 0, GAMMA**3, 0, GAMMA**3, GAMMA])
+    torch.testing.assert_close(replay.all().discount, expected)
+
+
+def test_its_discounts_are_stored() -> None:
+    replay = held([[3, 3], [3, 2], [3, 1]], "TTL")
+    episodes = replay.episodes()
+    assert episodes.keys() == {*EPISODE_KEYS, "discounts"}
+    again = ReplayBuffer.from_episodes(episodes, GAMMA)
+    assert again.held and not filled([2]).held
+    for a, b in zip(again.all(), replay.all(), strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(again.episodes()["discounts"], episodes["discounts"])
+    assert union([again, replay]).held
+
+
+@pytest.mark.parametrize("wrong", [1.0, -0.1, float("nan")])
+def test_discounts_that_are_none(wrong: float) -> None:
+    episodes = held([[3, 3]], "T").episodes()
+    episodes["discounts"][0] = wrong
+    with pytest.raises(InvalidValue, match="discounts must lie between 0 and gamma"):
+        ReplayBuffer.from_episodes(episodes, GAMMA)
+
+
+def test_it_is_not_relabelled() -> None:
+    with pytest.raises(InvalidValue, match="decisions of several steps each"):
+        held([[3, 3]], "T").relabel(spec(2, 1), [lambda *_: np.zeros(2)], lambda *_: np.zeros(2))
+
+
+# What batches are made of
+
+
+def beside(
+    lengths: list[int], capacity: int = 100, ends: str = "TL", rows: int = 40
+) -> ReplayBuffer:
+    """Sub-environments side by side, each through episodes of its own length, with new numbers."""
+    replay, t = empty(capacity), [0] * len(lengths)
+    number, following = list(range(len(lengths))), len(lengths)
+    for _ in range(rows // len(lengths)):
+        over = [t[i] == lengths[i] - 1 for i in range(len(lengths))]
+        state = np.stack([number, t], 1).astype(float)
+        replay.add(
+            state, np.zeros((len(t), 1)), np.zeros((len(t), 1)), reward_of(*state.T),
+            np.array([o and ends[i] == "T" for i, o in enumerate(over)]),
+            np.array([o and ends[i] == "L" for i, o in enumerate(over)]),
+            state + [0, 1], np.array(number), 0,
+        )  # fmt: skip
+        for i in range(len(t)):
+            t[i] = 0 if over[i] else t[i] + 1
+            if over[i]:
+                number[i], following = following, following + 1
+    return replay
+
+
+@pytest.mark.parametrize("capacity", [100, 40, 23])
+@pytest.mark.parametrize("steps", [1, 2, 3, 9])
+def test_rewards_of_several_transitions(capacity: int, steps: int) -> None:
+    """By hand from who each row is: it stops where its episode does, and at the newest row."""
+    replay = beside([4, 7], capacity)
+    rows = who(replay.all().obs)
+    batch = replay.sample(500, torch.Generator().manual_seed(0), 0, Sampling(steps))
+    lengths = {0: 4, 1: 7}
+    kinds = {e: 0 for e, t in rows if (e, 4) not in rows}  # short episodes never come to t = 4
+    for i, (e, t) in enumerate(who(batch.obs)):
+        ahead = [k for k in range(steps) if (e, t + k) in rows]
+        ahead = ahead[: next((j for j, k in enumerate(ahead) if k != j), len(ahead))]
+        expected = sum(GAMMA**k * reward_of(np.array(e), t + k) for k in ahead)
+        assert batch.reward[i].item() == pytest.approx(float(expected), rel=1e-5)
+        assert who(batch.next_obs[i : i + 1]) == [(e, t + len(ahead))]
+        ended = batch.discount[i].item() == 0
+        assert ended or batch.discount[i].item() == pytest.approx(GAMMA ** len(ahead))
+        if ended:
+            assert t + len(ahead) == lengths[0] and e in kinds
+
+
+def test_the_newest_transition_does_not_go_on_at_the_oldest() -> None:
+    """An episode longer than the ring: t = 3 to 7 are left of it, and nothing follows on 7."""
+    replay = filled([8], capacity=5, ends="L")
+    batch = replay.sample(200, torch.Generator().manual_seed(0), 0, Sampling(3))
+    for (_, t), (_, then) in zip(who(batch.obs), who(batch.next_obs), strict=True):
+        assert then == min(t + 3, 8)
+
+
+def test_single_transitions_are_what_they_were() -> None:
+    replay = filled([3, 2, 4])
+    one, other = (
+        replay.sample(64, torch.Generator().manual_seed(0), 0, *more)
+        for more in ((), (Sampling(),))
+    )
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def rewarding(met: list[int]) -> ReplayBuffer:
+    """30 episodes of 2 steps; the reward of some is 1 at the end, and 0 or less otherwise."""
+    replay = empty(100)
+    for number in range(30):
+        for t in range(2):
+            reward = np.array([1.0 if number in met and t == 1 else -float(number % 2)])
+            replay.add(
+                np.array([[number, t]]), np.zeros((1, 1)), np.zeros((1, 1)), reward,
+                np.array([t == 1]), np.array([False]), np.array([[number, t + 1]]),
+                np.array([number]), 0,
+            )  # fmt: skip
+    return replay
+
+
+def test_a_share_of_a_batch_met_the_reward() -> None:
+    """Whole episodes, not only the transition that was rewarded; the rest is drawn as ever."""
+    batch = rewarding([4, 9]).sample(
+        4_000, torch.Generator().manual_seed(0), 0, Sampling(rewarded_share=0.25)
+    )
+    met = np.isin(batch.obs[:, 0], [4, 9])
+    assert met[:1_000].all() and met[1_000:].mean() == pytest.approx(2 / 30, abs=0.02)
+    assert set(who(batch.obs[:1_000])) == {(4, 0), (4, 1), (9, 0), (9, 1)}
+
+
+def test_none_met_it_and_later_some_do() -> None:
+    replay, sampling = rewarding([]), Sampling(rewarded_share=1.0)
+    before = replay.sample(64, torch.Generator().manual_seed(0), 0, sampling)
+    plain = replay.sample(64, torch.Generator().manual_seed(0))
+    assert torch.equal(before.obs, plain.obs)
+    for t in range(REFRESH):
+        replay.add(
+            np.array([[77, t]]), np.zeros((1, 1)), np.zeros((1, 1)), np.array([1.0]),
+            np.array([False]), np.array([False]), np.array([[77, t + 1]]), np.array([77]), 0,
+        )  # fmt: skip
+    after = replay.sample(64, torch.Generator().manual_seed(0), 0, sampling)
+    assert (after.obs[:, 0] == 77).all()
+
+
+@pytest.mark.parametrize("options", [{"n_step": 0}, {"rewarded_share": 1.1}])
+def test_sampling_that_makes_no_sense(options: dict[str, float]) -> None:
+    with pytest.raises(InvalidValue, match=f"replay.{next(iter(options))}"):
+        Sampling(**options)  # type: ignore[arg-type]

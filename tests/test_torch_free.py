@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.point_skills import ROOT, copy_of_trained, good, trained
+from tests.point_skills import ROOT, SHORT, copy_of_trained, good, options, trained
 
 COMMAND = "from skillkit.cli import main; main()"
 CONTROL = """
@@ -87,6 +87,27 @@ def test_an_instant_skill_controls(no_torch: Path, tmp_path: Path) -> None:
     for result in (
         run(no_torch, code, registry=registry),
         run(no_torch, COMMAND, "evaluate", name, "--episodes", "2", registry=registry),
+    ):
+        assert (result.returncode, result.stderr) == (0, "")
+
+
+STACKED = """
+import numpy as np, skillkit
+control = skillkit.load("point_x/point_y").controller()
+control.reset()
+held = [control(np.full(4, t / 10)) for t in range(7)]
+control.reset()
+assert (control(np.zeros(4)) == held[0]).all() and len({*map(tuple, held)}) == 7
+"""
+
+
+def test_a_stack_controls(no_torch: Path, tmp_path: Path) -> None:
+    registry = copy_of_trained(tmp_path / "registry")
+    good("stack", "point_x", "--task", "point_y", "--registry", registry, *options(SHORT))
+    for result in (
+        run(no_torch, STACKED, registry=registry),
+        run(no_torch, COMMAND, "show", "point_x/point_y", registry=registry),
+        run(no_torch, COMMAND, "evaluate", "point_x/point_y", "--episodes", "2", registry=registry),
     ):
         assert (result.returncode, result.stderr) == (0, "")
 

@@ -149,3 +149,11 @@ class TwoPeaks(SoftQ):
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
         squares = [((action - peak) / self.width).square().sum(-1) for peak in (-0.6, 0.6)]
         return self.alpha * torch.logsumexp(-0.5 * torch.stack(squares), 0)
+
+
+def stirred(module: torch.nn.Module, by: float = 0.2) -> Any:
+    """The module with every parameter away from its start: a flow begins as the identity."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(by * torch.randn_like(parameter))
+    return module

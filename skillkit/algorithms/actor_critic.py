@@ -12,13 +12,18 @@ from torch import Tensor, nn
 
 from skillkit.algorithms.learner import Learner, initialisation
 from skillkit.errors import InvalidValue, UnknownName
-from skillkit.policies import POLICIES
+from skillkit.policies import POLICIES, make_policy
+from skillkit.policies.prior import Prior
 from skillkit.q_functions import Ensemble, track
 from skillkit.types import Spec
 
 
 class ActorCritic(Learner):
-    """A member defines `update`; `learned` names the modules that Adam moves."""
+    """A member defines `update`; `learned` names the modules that Adam moves.
+
+    An upper layer, whose actions are latents, differs in its `prior` alone (THEORY 7). `inputs` are
+    the positions of the observation entries that policy and critics read; None reads all.
+    """
 
     q: Ensemble
 
@@ -29,15 +34,18 @@ class ActorCritic(Learner):
         seed: int,
         device: str = "cpu",
         learned: Sequence[str] = ("policy", "q"),
+        inputs: Sequence[int] | None = None,
     ) -> None:
         self.config = config
+        self.prior = Prior(spec.action_dim, spec.unbounded)
         self.generator = torch.Generator(device).manual_seed(seed)
         sizes = (spec.observation_dim, spec.action_dim, config.hidden)
         with initialisation(seed):
-            self.policy = POLICIES[config.policy](*sizes).to(device)
+            self.policy = make_policy(spec, config, inputs).to(device)
             self.q = Ensemble(
-                *sizes, config.critics, config.alpha, config.gamma, config.normalised
-            ).to(device)
+                *sizes, config.critics, config.alpha, config.gamma, config.normalised, inputs,
+                config.value_scale,
+            ).to(device)  # fmt: skip
         self.target = copy.deepcopy(self.q).requires_grad_(False)
         self.temperature: Temperature = Temperature(config.alpha).to(device)
         self.modules = {
@@ -74,6 +82,14 @@ class ActorCritic(Learner):
             log_alpha = math.log(config.alpha) + left * math.log(config.alpha_start / config.alpha)
             with torch.no_grad():
                 self.temperature.log_alpha.fill_(log_alpha)
+
+    def entropy(self, log_ratio: Tensor) -> dict[str, Tensor]:
+        """What the temperature multiplies, from log pi - log measure: an entropy, or minus a KL.
+
+        (B,) -> metrics [nat]
+        """
+        mean = log_ratio.detach().mean()
+        return {"kl": mean} if self.prior.unbounded else {"entropy": -mean}
 
     def track(self) -> None:
         """Counts the update; the target follows the critics."""
@@ -113,6 +129,8 @@ def check(config: Any, table: str) -> None:
         raise InvalidValue(f"{table}.gamma must lie strictly between 0 and 1, got {config.gamma}")
     if config.learning_rate <= 0 or min(config.batch_size, config.critics, *config.hidden) < 1:
         raise InvalidValue(f"{table}.learning_rate and every {table} size must be positive")
+    if config.value_scale <= 0:
+        raise InvalidValue(f"{table}.value_scale must be positive, got {config.value_scale}")
     if config.alpha_start is not None and min(config.alpha, config.alpha_start) <= 0:
         raise InvalidValue(f"{table}.alpha and {table}.alpha_start must be positive")
     if not 0 < config.anneal_share <= 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 from skillkit.algorithms.actor_critic import ActorCritic, check
 from skillkit.algorithms.learner import step
 from skillkit.errors import InvalidValue
+from skillkit.flows import FlowConfig
 from skillkit.functional.losses import actor_loss, critic_loss, td_target, temperature_loss
 from skillkit.policies import POLICIES
 from skillkit.types import Batch, Spec
@@ -19,8 +22,9 @@ from skillkit.types import Batch, Spec
 class SACConfig:
     """Hyperparameters; the defaults are the thesis' own (table C.1) where it has one."""
 
-    policy: str = "gaussian"  # with a density; or deterministic, which needs alpha = 0
+    policy: str = "gaussian"  # gaussian | real_nvp; or deterministic, which needs alpha = 0
     hidden: tuple[int, ...] = (256, 256)  # widths of policy and critics
+    flow: FlowConfig = FlowConfig()  # of a real_nvp policy
     learning_rate: float = 3e-4  # Adam, for everything that learns
     final_rate: float = 1.0  # share of it that is left at the end; falls linearly
     batch_size: int = 256  # transitions per update
@@ -29,9 +33,11 @@ class SACConfig:
     alpha_start: float | None = None  # [r/nat] where alpha begins; None: it stays the same
     anneal_share: float = 0.7  # of the training, in which log alpha falls linearly from there
     automatic_alpha: bool = False  # tune alpha towards target_entropy (thesis ch. 5)
-    target_entropy: float | None = None  # [nat]; None: -A
+    target_entropy: float | None = None  # [nat]; None: -A, and of an upper layer -A (1 + log 2),
+    # where it is minus the KL that a decision may spend: 1.69 nat an entry
     critics: int = 2  # 1 or 2; their minimum is the soft Q-function
     normalised: bool = False  # layer normalisation in the critics: steadier, bounded off the data
+    value_scale: float = 1.0  # [r] unit of what the critics' networks say; about the largest value
     target: str = "average"  # average: moves by target_rate; hard: copied every target_interval
     target_rate: float = 0.005  # tau of the moving average (thesis eq. 4.6)
     target_interval: int = 1000  # updates between hard copies
@@ -57,11 +63,24 @@ class SAC(ActorCritic):
 
     config: SACConfig
 
-    def __init__(self, spec: Spec, config: SACConfig, seed: int, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        config: SACConfig,
+        seed: int,
+        device: str = "cpu",
+        inputs: Sequence[int] | None = None,
+    ) -> None:
+        if spec.unbounded and config.alpha == 0:
+            raise InvalidValue(
+                "an upper layer is held by its prior, which at temperature 0 weighs nothing; "
+                "set sac.alpha above 0"
+            )
         learned = ["policy", "q"] + ["temperature"] * config.automatic_alpha
-        super().__init__(spec, config, seed, device, learned)
+        super().__init__(spec, config, seed, device, learned, inputs)
+        nats = 1.0 + math.log(2.0) * spec.unbounded  # log 2: of an entry of the uniform density
         self.target_entropy = (
-            -float(spec.action_dim) if config.target_entropy is None else config.target_entropy
+            -nats * spec.action_dim if config.target_entropy is None else config.target_entropy
         )
 
     def act(self, obs: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,27 +94,31 @@ class SAC(ActorCritic):
         alpha = self.temperature().detach()
         with torch.no_grad():
             next_action, next_log_prob = self.act(batch.next_obs)
+            next_log_prior = self.prior.log_measure(next_action)
             next_q = self.target(batch.next_obs, next_action)
-            y = td_target(batch.reward, batch.discount, next_q, next_log_prob, alpha)
+            y = td_target(
+                batch.reward, batch.discount, next_q, next_log_prob, alpha, next_log_prior
+            )
         q = self.q.all(batch.obs, batch.action)
         loss_q = critic_loss(q, y)
         step(self.optimizers["q"], loss_q)
 
         action, log_prob = self.act(batch.obs)
-        loss_policy = actor_loss(log_prob, self.q(batch.obs, action), alpha)
+        log_prior = self.prior.log_measure(action)  # the gradient goes through h here, too
+        loss_policy = actor_loss(log_prob, self.q(batch.obs, action), alpha, log_prior)
         step(self.optimizers["policy"], loss_policy)
 
         if self.config.automatic_alpha:
             log_alpha = self.temperature.log_alpha
             step(
                 self.optimizers["temperature"],
-                temperature_loss(log_alpha, log_prob, self.target_entropy),
+                temperature_loss(log_alpha, log_prob - log_prior, self.target_entropy),
             )
         self.track()
         return {
             "critic_loss": loss_q.detach(),
             "actor_loss": loss_policy.detach(),
             "q": q.detach().mean(),
-            "entropy": -log_prob.detach().mean(),
+            **self.entropy(log_prob - log_prior),
             "alpha": alpha,
         }

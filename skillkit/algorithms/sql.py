@@ -6,6 +6,7 @@ acts; the policy is a network that learns to sample exp(Q/alpha). There is no ta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,13 +15,19 @@ from torch import Tensor
 from skillkit.algorithms.actor_critic import ActorCritic, check
 from skillkit.algorithms.learner import step
 from skillkit.errors import InvalidValue, UnknownName
+from skillkit.flows import FlowConfig
 from skillkit.functional.losses import critic_loss
 from skillkit.functional.soft_value import (
     boltzmann_log_weights,
     effective_sample_size,
     sampled_soft_value,
 )
-from skillkit.functional.stein import legacy_score, squashed_score, stein_direction
+from skillkit.functional.stein import (
+    latent_score,
+    legacy_score,
+    squashed_score,
+    stein_direction,
+)
 from skillkit.policies import POLICIES
 from skillkit.policies.mixture import Mixture, candidate_values
 from skillkit.types import Batch, Spec
@@ -34,6 +41,7 @@ class SQLConfig:
 
     policy: str = "implicit"  # the sampler: implicit | gaussian, any kind that takes noise
     hidden: tuple[int, ...] = (200, 200)  # widths of policy and critics
+    flow: FlowConfig = FlowConfig()  # of a real_nvp policy
     learning_rate: float = 3e-4  # Adam, for everything that learns
     final_rate: float = 1.0  # share of it that is left at the end; falls linearly
     batch_size: int = 64  # transitions per update
@@ -48,6 +56,7 @@ class SQLConfig:
     proposal: str = "uniform"  # of those; mixed: half are the policy's, which needs a density
     critics: int = 1  # 1 or 2; their minimum is the soft Q-function
     normalised: bool = False  # layer normalisation in the critics: steadier, bounded off the data
+    value_scale: float = 1.0  # [r] unit of what the critics' networks say; about the largest value
     target: str = "average"  # average: moves by target_rate; hard: copied every target_interval
     target_rate: float = 0.005  # tau of the moving average
     target_interval: int = 1000  # updates between hard copies
@@ -89,10 +98,23 @@ class SQL(ActorCritic):
 
     config: SQLConfig
 
-    def __init__(self, spec: Spec, config: SQLConfig, seed: int, device: str = "cpu") -> None:
-        super().__init__(spec, config, seed, device)
+    def __init__(
+        self,
+        spec: Spec,
+        config: SQLConfig,
+        seed: int,
+        device: str = "cpu",
+        inputs: Sequence[int] | None = None,
+    ) -> None:
+        if spec.unbounded and config.legacy:
+            raise InvalidValue(
+                "sql.legacy is about the tanh, which an upper layer has not; leave it"
+            )
+        super().__init__(spec, config, seed, device, inputs=inputs)
         own = [(self.policy, self.q)] * (config.proposal == "mixed")
-        self.proposal = Mixture(spec.action_dim, own, config.value_samples // (1 + len(own)))
+        count = config.value_samples // (1 + len(own))
+        self.proposal = Mixture(spec.action_dim, own, count, spec.unbounded)
+        self.score = latent_score if spec.unbounded else squashed_score
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         alpha = self.temperature().detach()
@@ -120,18 +142,23 @@ class SQL(ActorCritic):
         }
         if self.policy.has_density:
             with torch.no_grad():
-                _, log_prob = self.policy.act_and_log_prob(batch.obs, self.noise(len(batch.obs)))
-            metrics["entropy"] = -log_prob.mean()
+                action, log_prob = self.policy.act_and_log_prob(
+                    batch.obs, self.noise(len(batch.obs))
+                )
+                metrics |= self.entropy(log_prob - self.prior.log_measure(action))
         return metrics
 
     def candidates(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions to integrate over and their log q(a|s). (B, O) -> (B, M, A), (B, M)
+        """Actions to integrate over and their log q(a|s), less the log-measure of the integral.
+
+        (B, O) -> (B, M, A), (B, M)
 
         Fresh ones in every state: the published code shares one set over the batch, but then its
         error is common to all targets, where independent ones average out in the loss.
         """
         u = self.proposal.raw(obs, self._normal(len(obs), self.proposal.noise_dim))
-        return torch.tanh(u), self.proposal.log_prob(obs, u)
+        action = self.prior.action(u)
+        return action, self.proposal.log_prob(obs, u) - self.prior.log_measure(action)
 
     def particles(self, obs: Tensor, count: int) -> Tensor:
         """Samples of the policy, where they flow: before the tanh. (B, O) -> (B, count, A)"""
@@ -143,9 +170,9 @@ class SQL(ActorCritic):
         """Delta of the moving particles towards exp(Q/alpha). (B, O), (B, K_y, A) -> (B, K_y, A)"""
         with torch.no_grad():
             fixed = self.particles(obs, self.config.fixed)
-        action = (fixed if self.config.legacy else torch.tanh(fixed)).requires_grad_()
+        action = (fixed if self.config.legacy else self.prior.action(fixed)).requires_grad_()
         (gradient,) = torch.autograd.grad(candidate_values(self.q, obs, action).sum(), action)
-        score = legacy_score if self.config.legacy else squashed_score
+        score = legacy_score if self.config.legacy else self.score
         return stein_direction(fixed, moving, score(action.detach(), gradient, alpha))
 
     def _normal(self, *shape: int) -> Tensor:

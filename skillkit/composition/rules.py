@@ -31,7 +31,9 @@ class Manifest(Protocol):
     @property
     def gamma(self) -> float: ...
     @property
-    def parents(self) -> Sequence[Mapping[str, Any]]: ...
+    def policy(self) -> Mapping[str, Any]: ...
+    @property
+    def layers(self) -> Sequence[Mapping[str, Any]]: ...
 
 
 def check_weights(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
@@ -153,8 +155,14 @@ def _world(skill: Manifest) -> str:
 
 
 def _base(skill: Manifest) -> str:
-    """The frozen skill below a stacked one, which is part of its dynamics (THEORY 7)."""
-    return str(skill.parents[0]["content_id"]) if skill.kind == "stacked" else "none"
+    """The frozen layers below a stacked skill, which are part of its dynamics (THEORY 7)."""
+    below = skill.layers[:-1]
+    return ", ".join(f"{layer['name']} {layer['fingerprint'][:12]}" for layer in below) or "none"
+
+
+def _holds(skill: Manifest) -> str:
+    """For how many decisions of the layer below each latent is held."""
+    return ", ".join(map(str, skill.policy["config"]["holds"])) if skill.layers else "none"
 
 
 def _entries(entries: Sequence[Entry]) -> tuple[str, ...]:
@@ -165,6 +173,7 @@ def _entries(entries: Sequence[Entry]) -> tuple[str, ...]:
 PRECONDITIONS: tuple[tuple[str, Callable[[Manifest], Any], str], ...] = (
     ("domain", _world, "choose skills of one domain"),
     ("base skill", _base, "compose stacked skills only with others on the same base"),
+    ("hold", _holds, "stack them with the same stack.hold"),
     (
         "scene",
         lambda skill: skill.task.get("scene") or "none",

@@ -65,6 +65,14 @@ def squashed_score(action: Tensor, q_gradient: Tensor, alpha: Tensor | float) ->
     return (1.0 - action.square()) * q_gradient / alpha - 2.0 * action
 
 
+def latent_score(latent: Tensor, q_gradient: Tensor, alpha: Tensor | float) -> Tensor:
+    """grad_h [Q(s, h)/alpha + log N(h; 0, I)]: of an upper layer, which has no tanh (THEORY 7).
+
+    Args: h, grad_h Q [r]; alpha [r/nat]. (..., A) -> (..., A)
+    """
+    return q_gradient / alpha - latent
+
+
 def legacy_score(action: Tensor, q_gradient: Tensor, alpha: Tensor | float) -> Tensor:
     """grad_a [Q/alpha + sum log(1 - a^2)]: the published code's score, for particles a.
 

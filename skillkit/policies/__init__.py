@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from skillkit.errors import UnknownName
@@ -10,14 +11,30 @@ from skillkit.policies.deterministic import DeterministicPolicy
 from skillkit.policies.gaussian import GaussianPolicy
 from skillkit.policies.implicit import ImplicitPolicy
 from skillkit.policies.policy import Policy
+from skillkit.policies.real_nvp import RealNVPPolicy
 from skillkit.policies.resampled import ResampledPolicy
+from skillkit.policies.stacked import StackedPolicy
+from skillkit.types import Spec
 
 # Those that a learner makes, from sizes.
 POLICIES: dict[str, type[Policy]] = {
     "gaussian": GaussianPolicy,
     "deterministic": DeterministicPolicy,
     "implicit": ImplicitPolicy,
+    "real_nvp": RealNVPPolicy,
 }
+
+
+def make_policy(spec: Spec, config: Any, inputs: Sequence[int] | None = None) -> Policy:
+    """An untrained policy for the observations and actions of a spec.
+
+    Args:
+        config: a learner's; its `policy` is the kind, and `hidden` and `flow` are sizes.
+        inputs: positions of the observation entries that it reads; None: all.
+    """
+    options = asdict(config.flow) if config.policy == RealNVPPolicy.kind else {}
+    sizes = (spec.observation_dim, spec.action_dim, config.hidden)
+    return POLICIES[config.policy](*sizes, inputs, squash=not spec.unbounded, **options)
 
 
 def build_policy(description: Mapping[str, Any], build_q: Callable[[Any], Any]) -> Policy:
@@ -33,8 +50,12 @@ def build_policy(description: Mapping[str, Any], build_q: Callable[[Any], Any]) 
     if kind == ResampledPolicy.kind:
         parts = [build_policy(part, build_q) for part in config["policies"]]
         return ResampledPolicy(parts, build_q(config["q"]), config["candidates"])
+    if kind == StackedPolicy.kind:
+        layers = [build_policy(layer, build_q) for layer in config["layers"]]
+        return StackedPolicy(layers, config["holds"])
     if kind not in POLICIES:
-        raise UnknownName("policy kind", str(kind), [*POLICIES, ResampledPolicy.kind])
+        known = [*POLICIES, ResampledPolicy.kind, StackedPolicy.kind]
+        raise UnknownName("policy kind", str(kind), known)
     return POLICIES[kind](**config)
 
 
@@ -44,6 +65,9 @@ __all__ = [
     "GaussianPolicy",
     "ImplicitPolicy",
     "Policy",
+    "RealNVPPolicy",
     "ResampledPolicy",
+    "StackedPolicy",
     "build_policy",
+    "make_policy",
 ]

@@ -22,8 +22,9 @@ class DeterministicPolicy(Policy):
         action_dim: int,
         hidden: Sequence[int] = (256, 256),
         inputs: Sequence[int] | None = None,
+        squash: bool = True,
     ) -> None:
-        super().__init__(observation_dim, action_dim, hidden, inputs)
+        super().__init__(observation_dim, action_dim, hidden, inputs, squash)
         self.net = MLP([self.input_dim, *self.hidden, action_dim])
 
     def raw(self, obs: Tensor, noise: Tensor) -> Tensor:

@@ -25,8 +25,9 @@ class GaussianPolicy(Policy):
         action_dim: int,
         hidden: Sequence[int] = (256, 256),
         inputs: Sequence[int] | None = None,
+        squash: bool = True,
     ) -> None:
-        super().__init__(observation_dim, action_dim, hidden, inputs)
+        super().__init__(observation_dim, action_dim, hidden, inputs, squash)
         self.noise_dim = action_dim
         self.net = MLP([self.input_dim, *self.hidden, 2 * action_dim])
 

@@ -28,8 +28,9 @@ class ImplicitPolicy(Policy):
         hidden: Sequence[int] = (256, 256),
         inputs: Sequence[int] | None = None,
         noise_dim: int | None = None,  # None: A, as in the thesis
+        squash: bool = True,
     ) -> None:
-        super().__init__(observation_dim, action_dim, hidden, inputs)
+        super().__init__(observation_dim, action_dim, hidden, inputs, squash)
         self.noise_dim = action_dim if noise_dim is None else noise_dim
         if self.noise_dim < 1:
             raise InvalidValue(f"an implicit policy needs noise, got noise_dim {noise_dim}")

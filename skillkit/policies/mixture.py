@@ -1,4 +1,4 @@
-"""Candidate actions for a target density: uniform ones, and some from each skill's policy."""
+"""Candidate actions for a target density: the prior's, and some from each skill's policy."""
 
 from __future__ import annotations
 
@@ -9,32 +9,38 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from skillkit.functional.soft_value import uniform_soft_value
-from skillkit.policies.policy import Policy, unsquash
+from skillkit.functional.soft_value import sampled_soft_value
+from skillkit.policies.policy import Policy
+from skillkit.policies.prior import Prior
 
 if TYPE_CHECKING:
     from skillkit.q_functions import SoftQ
 
-LOG_2 = math.log(2.0)
-
 
 class Mixture:
-    """q_mix(a|s): equal parts of the uniform density on [-1, 1]^A and of each policy (THEORY 6).
+    """q_mix(a|s): equal parts of the prior and of each policy (THEORY 6).
 
-    The uniform part keeps every importance weight bounded. A policy without density counts as
-    what its training aims at, exp((Q_i - V_i)/alpha_i), with V_i from the uniform candidates:
-    too low, and the density too high, where these are too few to meet a peak of Q_i.
+    The prior, uniform on [-1, 1]^A but for latents, keeps every importance weight bounded. A policy
+    without density counts as what its training aims at, exp((Q_i - V_i)/alpha_i), with V_i from the
+    prior's candidates: too low, and the density too high, where these are too few to meet a peak of
+    Q_i.
 
     Args:
         action_dim: A.
         parents: policies, each with its soft Q-function, which only one without density needs.
-        count: candidates from each component, the uniform one first; K = count (1 + parents).
+        count: candidates from each component, the prior first; K = count (1 + parents).
+        unbounded: whether actions are latents of a layer below.
     """
 
     def __init__(
-        self, action_dim: int, parents: Sequence[tuple[Policy, SoftQ | None]], count: int
+        self,
+        action_dim: int,
+        parents: Sequence[tuple[Policy, SoftQ | None]],
+        count: int,
+        unbounded: bool = False,
     ) -> None:
         self.action_dim, self.parents, self.count = action_dim, tuple(parents), count
+        self.prior = Prior(action_dim, unbounded)
 
     @property
     def noise_dims(self) -> list[int]:
@@ -49,28 +55,32 @@ class Mixture:
     def raw(self, obs: Tensor, noise: Tensor) -> Tensor:
         """Candidates before the tanh. (..., O), (..., noise_dim) -> (..., K, A)"""
         pieces = torch.split(noise, [self.count * dim for dim in self.noise_dims], -1)
-        uniform, *own = [
+        first, *own = [
             piece.unflatten(-1, (self.count, dim))
             for piece, dim in zip(pieces, self.noise_dims, strict=True)
         ]
-        candidates = [unsquash(torch.erf(uniform / math.sqrt(2.0)))]
+        candidates = [self.prior.raw(first)]
         for (policy, _), eps in zip(self.parents, own, strict=True):
             candidates.append(policy.raw(_states(obs, eps), eps))
         return torch.cat(candidates, -2)
 
     def log_prob(self, obs: Tensor, u: Tensor) -> Tensor:
         """log q_mix of the candidates that `raw` gave. (..., O), (..., K, A) -> (..., K) [nat]"""
-        densities = [torch.full_like(u[..., 0], -self.action_dim * LOG_2)]
+        densities = [self.prior.log_prob(self.prior.action(u))]
         densities += [self._log_density(policy, q, obs, u) for policy, q in self.parents]
         return torch.logsumexp(torch.stack(densities), 0) - math.log(len(densities))
 
     def _log_density(self, policy: Policy, q: SoftQ | None, obs: Tensor, u: Tensor) -> Tensor:
-        action = torch.tanh(u)
+        action = self.prior.action(u)
         if policy.has_density or q is None:
             return policy.log_prob(obs[..., None, :], action, pre_tanh=u)
+        log_measure = self.prior.log_measure(action)
+        log_weights = self.prior.log_prob(action) - log_measure
         values = candidate_values(q, obs, action)
-        value = uniform_soft_value(values[..., : self.count], q.alpha, self.action_dim)
-        density: Tensor = (values - value[..., None]) / q.alpha
+        value = sampled_soft_value(
+            values[..., : self.count], q.alpha, log_weights[..., : self.count]
+        )
+        density: Tensor = (values - value[..., None]) / q.alpha + log_measure
         return density
 
 

@@ -17,12 +17,14 @@ class Policy(nn.Module):
     """The contract. Noise is an argument, so updates are pure and sampling is reproducible.
 
     A member defines `raw`, the pre-tanh map, and what it can of `raw_and_log_det` and
-    `raw_inverse`; the rest follows here. Actions are unit actions, tanh last.
+    `raw_inverse`; the rest follows here. Actions are unit actions, tanh last; those of an upper
+    layer are latents, and u itself (THEORY 7).
 
     Attributes:
         noise_dim: length of eps; 0 for a policy without noise.
         has_density: whether `raw_and_log_det` and `raw_inverse` are defined.
         inputs: positions of the observation entries it reads; None reads all.
+        squash: whether a = tanh u; otherwise a = u, without bounds.
     """
 
     kind: str
@@ -35,21 +37,24 @@ class Policy(nn.Module):
         action_dim: int,
         hidden: Sequence[int] = (256, 256),
         inputs: Sequence[int] | None = None,
+        squash: bool = True,
     ) -> None:
         super().__init__()
         self.observation_dim, self.action_dim = observation_dim, action_dim
         self.hidden = tuple(int(width) for width in hidden)
         self.inputs = None if inputs is None else tuple(int(index) for index in inputs)
+        self.squash = squash
 
     @property
     def config(self) -> dict[str, Any]:
         """Constructor arguments as plain data; `POLICIES[kind](**config)` rebuilds the shape."""
-        return {
+        config: dict[str, Any] = {
             "observation_dim": self.observation_dim,
             "action_dim": self.action_dim,
             "hidden": list(self.hidden),
             "inputs": None if self.inputs is None else list(self.inputs),
         }
+        return config if self.squash else config | {"squash": False}
 
     @property
     def input_dim(self) -> int:
@@ -81,31 +86,43 @@ class Policy(nn.Module):
 
     def act(self, obs: Tensor, noise: Tensor) -> Tensor:
         """a = tanh(u(eps; s)). (B, O), (B, noise_dim) -> (B, A)"""
-        return torch.tanh(self.raw(obs, noise))
+        return self.squashed(self.raw(obs, noise))
 
     def act_and_log_prob(self, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Action and log pi(a|s) = log N(eps) - log|det da/deps|. -> (B, A), (B,)"""
         u, log_prob = self.raw_and_log_prob(obs, noise)
-        return torch.tanh(u), log_prob
+        return self.squashed(u), log_prob
 
     def raw_and_log_prob(self, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """u, for those who need it exactly, and log pi(tanh u|s). -> (B, A), (B,)"""
+        """u, for those who need it exactly, and log pi(a|s) of its action. -> (B, A), (B,)"""
         u, log_det = self.raw_and_log_det(obs, noise)
-        return u, log_normal(noise) - log_det - squash_log_det(u)
+        return u, self._log_density(noise, log_det, u)
 
     def log_prob(self, obs: Tensor, action: Tensor, pre_tanh: Tensor | None = None) -> Tensor:
         """log pi(a|s). Give `pre_tanh` where it is stored: atanh loses digits near +-1. -> (B,)"""
-        u = unsquash(action) if pre_tanh is None else pre_tanh
+        u = self._unsquashed(action) if pre_tanh is None else pre_tanh
         noise, log_det = self.raw_inverse(obs, u)
-        return log_normal(noise) - log_det - squash_log_det(u)
+        return self._log_density(noise, log_det, u)
 
     def inverse(self, obs: Tensor, action: Tensor, pre_tanh: Tensor | None = None) -> Tensor:
         """eps = f^-1(a; s). -> (B, noise_dim)"""
-        return self.raw_inverse(obs, unsquash(action) if pre_tanh is None else pre_tanh)[0]
+        return self.raw_inverse(obs, self._unsquashed(action) if pre_tanh is None else pre_tanh)[0]
 
     def mode(self, obs: Tensor) -> Tensor:
         """The deterministic action, eps = 0. (B, O) -> (B, A)"""
         return self.act(obs, obs.new_zeros(*obs.shape[:-1], self.noise_dim))
+
+    def squashed(self, u: Tensor) -> Tensor:
+        """The action of u. (..., A) -> (..., A)"""
+        return torch.tanh(u) if self.squash else u
+
+    def _unsquashed(self, action: Tensor) -> Tensor:
+        return unsquash(action) if self.squash else action
+
+    def _log_density(self, noise: Tensor, log_det: Tensor, u: Tensor) -> Tensor:
+        """log N(eps) - log|det du/deps| - log|det da/du|. -> (B,)"""
+        log_prob = log_normal(noise) - log_det
+        return log_prob - squash_log_det(u) if self.squash else log_prob
 
 
 def unsquash(action: Tensor) -> Tensor:

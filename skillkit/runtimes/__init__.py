@@ -6,13 +6,17 @@ class here and a line in the table.
 """
 
 from skillkit.runtimes.network import Deterministic, Gaussian, Implicit
+from skillkit.runtimes.real_nvp import RealNVP
 from skillkit.runtimes.resampled import Resampled
+from skillkit.runtimes.stacked import Stacked
 
 # Policies without PyTorch: (..., O), (..., noise_dim) or None for the mode -> unit action (..., A)
-Runtime = Gaussian | Deterministic | Implicit | Resampled
+Runtime = Gaussian | Deterministic | Implicit | RealNVP | Resampled | Stacked
 RUNTIMES: dict[str, type[Runtime]] = {
     "gaussian": Gaussian,
     "deterministic": Deterministic,
     "implicit": Implicit,
+    "real_nvp": RealNVP,
     "resampled": Resampled,
+    "stacked": Stacked,
 }

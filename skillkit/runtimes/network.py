@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,14 +34,15 @@ class MLP:
         outputs: int,
         tensors: Mapping[str, Array],
         noise_dim: int = 0,
+        name: str = "net",
     ) -> None:
         width, hidden = config["observation_dim"], integers(config, "hidden")
         self._inputs = None if config.get("inputs") is None else integers(config, "inputs", width)
         width = noise_dim + (width if self._inputs is None else len(self._inputs))
         shapes: dict[str, tuple[int, ...]] = {}
         for i, (before, after) in enumerate(itertools.pairwise([width, *hidden, outputs])):
-            shapes[f"net.layers.{i}.weight"] = (after, before)
-            shapes[f"net.layers.{i}.bias"] = (after,)
+            shapes[f"{name}.layers.{i}.weight"] = (after, before)
+            shapes[f"{name}.layers.{i}.bias"] = (after,)
         check_tensors(tensors, shapes)
         copies = [np.array(tensors[name].T) for name in shapes]
         self._weights, self._biases = copies[::2], copies[1::2]
@@ -75,6 +76,7 @@ class Gaussian:
 
     def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
         self.noise_dim = config["action_dim"]
+        self._squash = squashing(config)
         self._net = MLP(config, 2 * self.noise_dim, tensors)
 
     def __call__(self, obs: Array, noise: Array | None) -> Array:
@@ -83,7 +85,7 @@ class Gaussian:
         else:
             mean, log_std = self._moments(obs)
             u = mean + np.exp(log_std) * noise
-        return np.tanh(u)
+        return self._squash(u)
 
     def candidates(self, obs: Array, noise: Array) -> Array:
         """u for K noises in each state. (..., O), (..., K, A) -> (..., K, A)"""
@@ -112,10 +114,11 @@ class Deterministic:
     noise_dim = 0
 
     def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
+        self._squash = squashing(config)
         self._net = MLP(config, config["action_dim"], tensors)
 
     def __call__(self, obs: Array, noise: Array | None) -> Array:
-        return np.tanh(self._net(obs))
+        return self._squash(self._net(obs))
 
 
 class Implicit:
@@ -126,12 +129,13 @@ class Implicit:
         if type(noise_dim) is not int or noise_dim < 1:
             raise CorruptSkill(f"the policy's noise_dim is {noise_dim!r}, not a positive integer")
         self.noise_dim = noise_dim
+        self._squash = squashing(config)
         self._net = MLP(config, config["action_dim"], tensors, noise_dim)
 
     def __call__(self, obs: Array, noise: Array | None) -> Array:
         if noise is None:
             noise = np.zeros((*obs.shape[:-1], self.noise_dim), np.float32)
-        return np.tanh(self._net(obs, noise))
+        return self._squash(self._net(obs, noise))
 
     def candidates(self, obs: Array, noise: Array) -> Array:
         """u for K noises in each state. (..., O), (..., K, noise_dim) -> (..., K, A)"""
@@ -143,6 +147,17 @@ def beside(obs: Array, each: Array) -> Array:
     states = np.broadcast_to(obs[..., None, :], (*obs.shape[:-1], each.shape[-2], obs.shape[-1]))
     rows = np.broadcast_to(each, (*states.shape[:-1], each.shape[-1]))
     return np.concatenate((states, rows), axis=-1, dtype=np.float32)
+
+
+def squashing(config: Mapping[str, Any]) -> Callable[[Array], Array]:
+    """What makes an action of u, a new array: tanh; for latents, which have no bounds, a copy.
+
+    Raises:
+        CorruptSkill: the config says neither.
+    """
+    if type(squash := config.get("squash", True)) is not bool:
+        raise CorruptSkill(f"the policy's squash is {squash!r}, neither true nor false")
+    return np.tanh if squash else np.copy
 
 
 def integers(config: Mapping[str, Any], name: str, below: int = 1 << 16) -> list[int]:

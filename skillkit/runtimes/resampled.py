@@ -18,18 +18,25 @@ from skillkit.runtimes.network import (
     check_tensors,
     integers,
 )
+from skillkit.runtimes.real_nvp import RealNVP
 from skillkit.types import Array
 
 NORM_EPS = 1e-5  # of the critics' layer normalisation
-PROPOSALS: dict[str, type[Gaussian | Implicit]] = {"gaussian": Gaussian, "implicit": Implicit}
+PROPOSALS: dict[str, type[Gaussian | Implicit | RealNVP]] = {
+    "gaussian": Gaussian,
+    "implicit": Implicit,
+    "real_nvp": RealNVP,
+}
 
 
 class Critics:
     """The minimum over stacked critics, for K actions in each state (THEORY 3)."""
 
     def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
-        self._normalised = config["normalised"] is True
-        sizes = [config["observation_dim"] + config["action_dim"], *integers(config, "hidden"), 1]
+        self._normalised, width = config["normalised"] is True, config["observation_dim"]
+        self._inputs = None if config.get("inputs") is None else integers(config, "inputs", width)
+        width = width if self._inputs is None else len(self._inputs)
+        sizes = [width + config["action_dim"], *integers(config, "hidden"), 1]
         shapes: dict[str, tuple[int, ...]] = {}
         for i, (before, after) in enumerate(itertools.pairwise(sizes)):
             shapes[f"net.layers.{i}.weight"] = (config["critics"], before, after)
@@ -38,11 +45,16 @@ class Critics:
         copies = [np.array(tensors[name]) for name in shapes]
         for hidden in copies[:-2] * self._normalised:  # the mean over units goes once and for all
             hidden -= hidden.mean(-1, keepdims=True)
+        if not 0 < (scale := float(config.get("scale", 1.0))) < math.inf:
+            raise ValueError(f"a scale of {scale}")
+        for last in copies[-2:]:
+            last *= np.float32(scale)
         self._layers = list(zip(copies[::2], copies[1::2], strict=True))
 
     def __call__(self, obs: Array, action: Array) -> Array:
         """(..., O), (..., K, A) -> (..., K) [r]"""
-        x = beside(obs, action)[..., None, :, :]  # (..., 1, K, O + A)
+        read = obs if self._inputs is None else obs[..., self._inputs]
+        x = beside(read, action)[..., None, :, :]  # (..., 1, K, I + A)
         for weight, bias in self._layers[:-1]:
             x = np.matmul(x, weight)  # (..., N, K, H)
             x += bias
@@ -163,7 +175,7 @@ class Resampled:
         log_volume = self._action_dim * LOG_2
         densities = [np.full(u.shape[:-1], -log_volume, np.float32)]
         for policy, q, alpha in zip(self._policies, values, self._q.alphas, strict=True):
-            if isinstance(policy, Gaussian):
+            if not isinstance(policy, Implicit):
                 densities.append(policy.log_prob(obs, u))
                 continue
             logits = q / alpha  # for want of a density exp((Q_i - V_i)/alpha_i)

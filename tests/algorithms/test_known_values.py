@@ -15,7 +15,7 @@ from torch import Tensor
 
 from skillkit.algorithms import SAC, SACConfig
 from skillkit.functional.losses import log_normal
-from skillkit.policies import POLICIES, GaussianPolicy
+from skillkit.policies import POLICIES, GaussianPolicy, RealNVPPolicy
 from skillkit.replay import ReplayBuffer
 from tests.oracles import scalar_lqr
 from tests.toys import spec
@@ -36,6 +36,13 @@ class Unsquashed(GaussianPolicy):
         return u, log_normal(noise) - log_det
 
 
+class UnsquashedFlow(RealNVPPolicy):
+    """a = f(eps; s)."""
+
+    kind = "unsquashed flow"
+    act, act_and_log_prob = Unsquashed.act, Unsquashed.act_and_log_prob
+
+
 class Episodes:
     """Episodes of 40 steps side by side, which begin at x ~ N(0, 1)."""
 
@@ -51,14 +58,16 @@ class Episodes:
         return x, WORLD.reward(x, action).float(), after
 
 
-def learn(critics: int, updates: int = 2_500, test: int = 400) -> tuple[SAC, Tensor, Tensor]:
+def learn(
+    critics: int, updates: int = 2_500, test: int = 400, policy: str = "unsquashed"
+) -> tuple[SAC, Tensor, Tensor]:
     """The learner, and states and actions that its final policy visits.
 
     The first thousand updates see random actions only: with unbounded ones a policy that follows
     an untrained critic runs away before experience can call it back.
     """
     config = SACConfig(
-        policy="unsquashed", hidden=(64, 64), learning_rate=2e-3, critics=critics,
+        policy=policy, hidden=(64, 64), learning_rate=2e-3, critics=critics,
         alpha=WORLD.alpha, gamma=WORLD.gamma, target_rate=0.05,
     )  # fmt: skip
     sac, rng = SAC(spec(1, 1), config, seed=0), torch.Generator().manual_seed(0)
@@ -95,6 +104,7 @@ def soft_value(sac: SAC, x: Tensor) -> Tensor:
 @pytest.fixture(autouse=True)
 def unsquashed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(POLICIES, "unsquashed", Unsquashed)
+    monkeypatch.setitem(POLICIES, "unsquashed flow", UnsquashedFlow)
 
 
 @torch.no_grad()
@@ -120,3 +130,17 @@ def test_two_critics_err_on_the_low_side() -> None:
     assert -0.15 < error < 0.0
     mean, _ = sac.policy.moments(x)
     assert (mean + x @ WORLD.k.float().T).square().mean().sqrt() < 0.2
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_a_flow_comes_to_the_same() -> None:
+    """Its one entry is Gaussian in every state: the soft value, and the mean by its samples."""
+    with torch.enable_grad():
+        sac, x, action = learn(critics=1, policy="unsquashed flow")
+    assert relative(sac.q(x, action).double(), WORLD.q(x.double(), action.double())) < 0.05
+    assert relative(soft_value(sac, x[::8]), WORLD.value(x[::8].double())) < 0.05
+    u = sac.policy.act(x, torch.randn(64, len(x), 1))
+    std = WORLD.covariance.sqrt().item()
+    assert (u.mean(0) + x @ WORLD.k.float().T).square().mean().sqrt() < 0.25 * std
+    assert u.std(0).mean().item() == pytest.approx(std, rel=0.15)

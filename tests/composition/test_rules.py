@@ -128,7 +128,8 @@ class Skill:
     )
     spec: Spec = Spec((Entry("x", "m"), Entry("v", "m/s")), (Entry("u", "N m", -3.0, 3.0),), 0.05)
     gamma: float = 0.99
-    parents: tuple[Mapping[str, Any], ...] = ()
+    policy: Mapping[str, Any] = field(default_factory=lambda: {"kind": "gaussian", "config": {}})
+    layers: tuple[Mapping[str, Any], ...] = ()
 
 
 PUSH_X = Skill()
@@ -140,8 +141,10 @@ def gym(name: str, domain: str = "gym") -> Skill:
     return replace(PUSH_X, name=name, task=task)
 
 
-def stacked(base: str) -> Skill:
-    return replace(PUSH_Y, kind="stacked", parents=({"name": "walk", "content_id": base},))
+def stacked(base: str, *holds: int) -> Skill:
+    layers = ({"name": "walk", "fingerprint": base}, {"name": "own", "fingerprint": "any"})
+    policy = {"kind": "stacked", "config": {"holds": list(holds or (3,))}}
+    return replace(PUSH_Y, kind="stacked", layers=layers, policy=policy)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +202,7 @@ REFUSALS = [
         replace(PUSH_Y, gamma=0.95),
         "gamma differs, 0.99 against 0.95; train them with the same gamma",
     ),
-    (stacked("abc"), "base skill differs, none against abc; compose stacked skills only with"),
+    (stacked("abc"), "base skill differs, none against walk abc; compose stacked skills only with"),
 ]
 
 
@@ -215,8 +218,13 @@ def test_incompatible_skills_are_refused_with_reason_and_way_out(other, sentence
 def test_other_gymnasium_ids_and_other_bases_are_refused():
     with pytest.raises(IncompatibleSkills, match="gym:Ant-v5 against gym:Hopper-v5"):
         rules.check_compatible([gym("Ant-v5"), gym("Hopper-v5")])
-    with pytest.raises(IncompatibleSkills, match="base skill differs, abc against def"):
+    with pytest.raises(IncompatibleSkills, match="base skill differs, walk abc against walk def"):
         rules.check_compatible([stacked("abc"), stacked("def")])
+
+
+def test_stacked_skills_hold_their_latents_alike():
+    with pytest.raises(IncompatibleSkills, match="hold differs, 3 against 1; stack them with"):
+        rules.check_compatible([stacked("abc"), stacked("abc", 1)])
 
 
 def test_nothing_to_compose():

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from skillkit.errors import InvalidValue
 from skillkit.policies import POLICIES, Policy
-from tests.toys import gaussian
+from tests.toys import gaussian, stirred
 
-DENSE = ["gaussian"]  # with a density, and invertible
+DENSE = ["gaussian", "real_nvp"]  # with a density, and invertible
 SAMPLERS = ["implicit"]  # with noise, but no density
 POINTS = ["deterministic"]  # without noise
 
@@ -24,6 +24,7 @@ CONFIGS: list[dict[str, Any]] = [
     {"observation_dim": 4, "action_dim": 3, "hidden": (16, 16)},
     {"observation_dim": 4, "action_dim": 2, "hidden": ()},
     {"observation_dim": 5, "action_dim": 2, "hidden": (8,), "inputs": (3, 0)},
+    {"observation_dim": 3, "action_dim": 2, "hidden": (8,), "squash": False},
 ]
 every_policy = pytest.mark.parametrize("kind", POLICIES)
 every_config = pytest.mark.parametrize("config", CONFIGS)
@@ -32,7 +33,7 @@ dense = pytest.mark.parametrize("kind", DENSE)
 
 def made(kind: str, config: dict[str, Any], size: int = 6) -> tuple[Policy, Tensor, Tensor]:
     """A policy, observations and noise."""
-    policy = POLICIES[kind](**config)
+    policy = stirred(POLICIES[kind](**config))
     obs = torch.randn(size, config["observation_dim"])
     return policy, obs, torch.randn(size, policy.noise_dim)
 
@@ -52,7 +53,8 @@ def test_shapes_and_bounds(kind: str, config: dict[str, Any], float64: None) -> 
     assert policy.kind == kind
     assert policy.noise_dim == (0 if kind in POINTS else config["action_dim"])
     for action in (policy.act(obs, noise), policy.mode(obs), policy.act(1e3 * obs, 1e3 * noise)):
-        assert action.shape == (6, config["action_dim"]) and (action.abs() <= 1).all()
+        assert action.shape == (6, config["action_dim"])
+        assert (action.abs() <= 1).all() or not policy.squash
 
 
 @every_policy
@@ -91,7 +93,7 @@ def test_a_gradient_reaches_every_parameter(
 
 @every_policy
 def test_inputs_select_and_order_entries(kind: str, float64: None) -> None:
-    whole = POLICIES[kind](2, 2, (8,))
+    whole = stirred(POLICIES[kind](2, 2, (8,)))
     policy = POLICIES[kind](5, 2, (8,), inputs=(3, 0))
     policy.load_state_dict(whole.state_dict())
     obs, noise = torch.randn(6, 5), torch.randn(6, policy.noise_dim)
@@ -112,6 +114,15 @@ def test_save_and_load(kind: str, config: dict[str, Any], tmp_path: Path) -> Non
     assert not torch.equal(again.act(obs, noise), policy.act(obs, noise))
     again.load_state_dict(load_file(tmp_path / "policy.safetensors"))
     assert torch.equal(again.act(obs, noise), policy.act(obs, noise))
+
+
+@every_policy
+def test_without_a_tanh_the_action_is_u(kind: str, float64: None) -> None:
+    """Skills of before say nothing about it: only a policy without one does."""
+    policy, obs, noise = made(kind, CONFIGS[-1])
+    assert torch.equal(policy.act(obs, noise), policy.raw(obs, noise))
+    assert policy.config["squash"] is False and "squash" not in made(kind, CONFIGS[0])[0].config
+    assert policy.act(obs, 50 * noise).abs().max() > 1 or kind in POINTS
 
 
 # Policies with a density

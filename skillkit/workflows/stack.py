@@ -1,0 +1,98 @@
+"""stack: Skill x Task -> Skill. The skill's policy becomes part of the environment, and its latent
+is the action that a new layer learns; the loop is that of train (thesis ch. 7; THEORY 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skillkit.envs import Task
+from skillkit.envs import task as find_task
+from skillkit.errors import InvalidValue
+from skillkit.manifest import check_name
+from skillkit.skill import Skill, load
+from skillkit.workflows.base import base_of
+from skillkit.workflows.common import OnEvent, command_line, pick_device, threads
+from skillkit.workflows.loop import Checkpoint, learn
+from skillkit.workflows.run import Run
+from skillkit.workflows.settings import check_seed
+from skillkit.workflows.train import configure, finished
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """How the new layer acts on those below."""
+
+    hold: int | None = None  # decisions of the layer below per latent; None: 3, on a stack 1
+
+    def __post_init__(self) -> None:
+        if self.hold is not None and self.hold < 1:
+            raise InvalidValue(f"stack.hold must be at least 1, got {self.hold}")
+
+
+def stack(
+    base: Skill | str,
+    task: Task | str,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    algorithm: str | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    on_event: OnEvent | None = None,
+    checkpoint: Checkpoint | None = None,
+    resume: Path | None = None,
+) -> Skill:
+    """Learn a new layer for a task, on top of a skill whose policy stays as it is.
+
+    The new layer maximises the task's reward less alpha KL(pi || N(0, I)) per decision: what it
+    changes about the skill it pays for, so the skill's own reward persists (THEORY 7).
+
+    Args:
+        base: a skill, or the name of a stored one, with an invertible policy; a stack, too.
+        task: of the base's domain; the scene may differ.
+        settings: overrides of the task's recipe, {"stack.hold": 2, "sac.alpha": 0.1}.
+        algorithm, name, seed, device, on_event, checkpoint, resume: as `train`; the name is
+            "base/task" by default.
+
+    Returns:
+        An unsaved skill that holds all its layers.
+
+    Raises:
+        IncompatibleSkills: no base for this task; says why.
+        UnknownName, InvalidValue, NonFinite: as `train`.
+    """
+    check_seed(seed)
+    below = load(base) if isinstance(base, str) else base
+    found = find_task(task) if isinstance(task, str) else task
+    label = default_name(below.name, found) if name is None else check_name(name)
+    recipe_algorithm, recipe = found.recipe
+    algorithm = algorithm or recipe_algorithm
+    configs = configure(
+        algorithm, {**recipe, **(settings or {})}, recipe_algorithm, stack=StackConfig
+    )
+    layers = base_of(below, found, configs["stack"].hold)
+    configs["stack"] = StackConfig(layers.holds[-1])
+    notify = on_event or (lambda event: None)
+    options = [below.name, f"--task {found.name}"] + ([] if name is None else [f"--name {name}"])
+    if algorithm != recipe_algorithm:
+        options.append(f"--algorithm {algorithm}")
+    command = command_line("stack", *options, seed=seed, settings=settings or {})
+    with threads(configs["train"].threads):
+        run = Run([found], algorithm, configs, seed, pick_device(device), layers)
+        if resume is not None:
+            run.load(resume)
+        for event in learn(run, configs["train"], notify, checkpoint):
+            notify({"kind": "evaluation", **event})
+        return finished(run, run.trainees[0], [label], configs, command)
+
+
+def default_name(base: str, task: Task) -> str:
+    """What a stacked skill is called: "locomotion/ant_maze".
+
+    Raises:
+        InvalidValue: base and task make no legal name.
+    """
+    return check_name(f"{base}/{task.label}")
