@@ -130,16 +130,13 @@ class ReplayBuffer:
         self,
         batch_size: int,
         generator: torch.Generator,
-        task: int | slice = 0,
+        task: int = 0,
         sampling: Sampling | None = None,
     ) -> Batch:
-        """A batch drawn uniformly with replacement, with the rewards of one task.
-
-        A slice takes several: then Batch.reward is (B, N), and `sampling` has no meaning.
-        """
+        """A batch drawn with replacement, with the rewards of one task."""
         device = self.rows.device
         where = torch.randint(self.size, (batch_size,), generator=generator, device=device)
-        if sampling is None or isinstance(task, slice):
+        if sampling is None:
             return self._batch(self.rows[where], task)
         count = round(sampling.rewarded_share * batch_size)
         if count and len(found := self.rewarded(task)):
@@ -183,19 +180,15 @@ class ReplayBuffer:
         """Every stored transition, oldest first."""
         return self._batch(self.rows[self._by_age()], task)
 
-    def _batch(self, rows: Tensor, task: int | slice) -> Batch:
+    def _batch(self, rows: Tensor, task: int) -> Batch:
         obs, next_obs, action, _, discount, rewards = self._columns(rows)
         return Batch(obs, action, rewards[:, task], discount.squeeze(-1), next_obs)
 
-    def relabel(self, spec: Spec, rewards: Sequence[Relabel], terminated: Relabel) -> ReplayBuffer:
-        """The same transitions under other tasks of the domain: the last columns are recomputed.
+    def relabel(self, spec: Spec, reward: Relabel, terminated: Relabel) -> ReplayBuffer:
+        """The same transitions under another task of the domain: the last columns are recomputed.
 
         `spec` turns the stored unit actions into the native ones that a task reads. An episode is
-        split where the other tasks would have ended it; what follows are transitions all the same.
-
-        Args:
-            rewards: of each task; a column each.
-            terminated: their common one.
+        split where the other task would have ended it; what follows are transitions all the same.
 
         Raises:
             InvalidValue: a row is a decision held for several steps.
@@ -207,14 +200,14 @@ class ReplayBuffer:
             )
         sizes = self.observation_dim, self.action_dim
         device = self.rows.device
-        other = ReplayBuffer(max(self.size, 1), *sizes, self.gamma, device, len(rewards))
+        other = ReplayBuffer(max(self.size, 1), *sizes, self.gamma, device)
         order = self._by_episode()
         obs, next_obs, action, pre_tanh, _, _ = self._columns(self.rows[order])
         transition = obs.cpu().numpy(), spec.native(action.cpu().numpy()), next_obs.cpu().numpy()
         over = torch.from_numpy(np.array(terminated(*transition), bool))
         discount = (self.gamma * ~over).float()
-        r = [torch.from_numpy(np.asarray(reward(*transition), np.float32)) for reward in rewards]
-        columns = torch.stack([discount, *r], 1).to(device)
+        r = torch.from_numpy(np.asarray(reward(*transition), np.float32))
+        columns = torch.stack([discount, r], 1).to(device)
         ended, episode = self.ended[order], self.episode[order]
         ended[:, 0] = over
         begins = torch.ones_like(over)

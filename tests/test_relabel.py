@@ -31,7 +31,7 @@ def ends(obs: Array, action: Array, next_obs: Array) -> Array:
 def test_relabel_recomputes_both_columns() -> None:
     replay = filled([3, 3], ends="TL")
     before = replay.episodes()
-    other = replay.relabel(SPEC, [reward], ends)
+    other = replay.relabel(SPEC, reward, ends)
     old, new = replay.all(), other.all()
     u = unit_u(*old.obs.double().numpy().T)
     native = torch.from_numpy(-1 + 2 * np.tanh(u)).float()  # bounds -3 and 1
@@ -48,7 +48,7 @@ def test_relabel_recomputes_both_columns() -> None:
 
 def test_relabel_splits_an_episode_that_would_have_ended() -> None:
     """So that a stored replay, which knows of ends by episode, keeps the new column."""
-    other = filled([3, 1, 4], ends="TLL").relabel(SPEC, [reward], ends)
+    other = filled([3, 1, 4], ends="TLL").relabel(SPEC, reward, ends)
     episodes = other.episodes()
     assert episodes["lengths"].tolist() == [2, 1, 1, 2, 2]
     assert episodes["terminated"].tolist() == [True, False, False, True, False]
@@ -59,7 +59,7 @@ def test_relabel_splits_an_episode_that_would_have_ended() -> None:
 
 def test_relabel_of_a_ring_that_went_around() -> None:
     replay = wrapped()
-    other = replay.relabel(SPEC, [reward], lambda *transition: np.zeros(10, bool))
+    other = replay.relabel(SPEC, reward, lambda *transition: np.zeros(10, bool))
     assert who(other.episodes()["observations"]) == who(replay.episodes()["observations"])
     assert other.episodes()["training_step"].tolist() == [2, 4, 8]
 
@@ -83,7 +83,7 @@ def test_push_x_relabelled_as_push_y_is_push_y() -> None:
     """Its own reward function on what is stored, and what its environment would have paid."""
     x, y = collected("push_x"), collected("push_y")
     push_y = task("push_y")
-    relabelled = x.relabel(push_y.spec, [push_y.reward], push_y.terminated)
+    relabelled = x.relabel(push_y.spec, push_y.reward, push_y.terminated)
     new = relabelled.all()
     native = push_y.spec.native(new.action.numpy())
     np.testing.assert_allclose(
@@ -102,7 +102,7 @@ def bent(now: Quantities, action: Array, then: Quantities) -> Array:
 def test_a_task_that_ends_relabels_the_discount() -> None:
     ending = replace(task("push_x"), name="push_x_ending", ends=bent)
     replay = collected("push_x")
-    new = replay.relabel(ending.spec, [ending.reward], ending.terminated).all()
+    new = replay.relabel(ending.spec, ending.reward, ending.terminated).all()
     over = new.next_obs[:, ending.spec.index(("joint_3",))[0]] > 0
     assert over.any() and not over.all()
     torch.testing.assert_close(new.discount, 0.99 * ~over)

@@ -262,7 +262,7 @@ def test_discounts_that_are_none(wrong: float) -> None:
 
 def test_it_is_not_relabelled() -> None:
     with pytest.raises(InvalidValue, match="decisions of several steps each"):
-        held([[3, 3]], "T").relabel(spec(2, 1), [lambda *_: np.zeros(2)], lambda *_: np.zeros(2))
+        held([[3, 3]], "T").relabel(spec(2, 1), lambda *_: np.zeros(2), lambda *_: np.zeros(2))
 
 
 # What batches are made of

@@ -33,4 +33,4 @@ def relabelled_union(skills: Sequence[Skill], task: Task) -> ReplayBuffer:
                 f"the domain {world[0]} in the same scene"
             )
     merged = union([skill.replay for skill in skills])
-    return merged.relabel(task.spec, [task.reward], task.terminated)
+    return merged.relabel(task.spec, task.reward, task.terminated)

@@ -151,7 +151,7 @@ def test_a_row_of_its_replay_is_a_decision(registry: Path) -> None:
         two.replay.all().discount, torch.from_numpy(stored["discounts"]), rtol=0, atol=0
     )
     with pytest.raises(InvalidValue, match="several steps"):
-        two.replay.relabel(two.spec, [task("point_y").reward], task("point_y").terminated)
+        two.replay.relabel(two.spec, task("point_y").reward, task("point_y").terminated)
     three = load(NAMES[1], registry)
     assert three.replay.all().discount.max().item() == pytest.approx(0.99**2)  # 50 = 8 x 6 + 2
     assert three.replay.all().discount.min().item() == pytest.approx(0.99**6)
