@@ -173,7 +173,9 @@ def picture() -> bytes:
             steps, values = zip(*((r["updates"], r["final_distance"]) for r in curve), strict=True)
             axes.plot(steps, values, color=colour, marker=marker, ms=4, label=way * (i == 0))
     axes.axhline(GOAL, color="#8A8A8A", ls="--", label=f"{GOAL} m")
-    axes.set_xscale("log")
+    axes.set_xscale("symlog", linthresh=EVERY)  # the first point is that of no step at all
+    axes.set_xlim(left=-EVERY / 50)
+    axes.set_xticks([0, 1_000, 10_000, 100_000], ["0", "1,000", "10,000", "100,000"])
     axes.legend(frameon=False)
     return render(figure)
 
