@@ -110,12 +110,15 @@ point_roam = Task(
 )
 
 
-# For a layer on point_roam, whose latents come to the goal by chance. At 1 r/nat the reward of 100
-# pays for choosing among the base's directions, and not for leaving what it knows.
+# For a layer on point_roam, whose latents come to the goal by chance, and oftener if they last. At
+# 1 r/nat the reward of 100 pays for choosing among the base's directions, not for leaving what it
+# knows. Critics without normalisation have come to believe in goals that are not there.
 SPARSE = {
     **point.recipe[1],
     "sac.policy": "real_nvp",
     "sac.alpha": 1.0,
+    "sac.normalised": True,
+    "explore.correlation": 0.9,
     "train.steps": 40_000,
     "train.environments": 16,
     "train.warmup": 5_000,
