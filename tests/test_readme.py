@@ -122,7 +122,8 @@ def test_commands_succeed(block: Block, newcomer: Path, monkeypatch: pytest.Monk
             monkeypatch.setenv(*arguments[0].split("=", 1))
             continue
         assert program == "skillkit"
-        shortened = [f"--set={pair}" for pair in SHORT] if arguments[0] == "train" else []
+        learns = arguments[0] in ("train", "stack")
+        shortened = [f"--set={pair}" for pair in SHORT * learns]
         result = skillkit(newcomer, *arguments, *shortened)
         assert result.returncode == 0, f"{arguments}\n{result.stdout}\n{result.stderr}"
         assert result.stdout.strip(), arguments
