@@ -27,9 +27,7 @@ class DistillConfig:
 
     policy: str = "gaussian"  # gaussian | real_nvp | implicit: any kind that takes noise
     loss: str | None = None  # of LOSSES; None: reverse_kl if the policy has a density, else svgd
-    hidden: tuple[int, ...] | None = (
-        None  # widths of the policy; None: a parent's, if one is of its kind
-    )
+    hidden: tuple[int, ...] | None = None  # widths of the policy; None: a parent's of its kind
     flow: FlowConfig = FlowConfig()  # of a real_nvp policy
     warm_start: bool = True  # begin as the nearest of the parents' policies, where one fits
     learning_rate: float = 1e-3  # Adam; decays to zero along a half cosine
@@ -77,7 +75,7 @@ class Distill(Learner):
 
     Args:
         q: Q_S; it stays as it is.
-        parents: the skills' policies and soft Q-functions; trust and forward_kl use them.
+        parents: the skills' policies and soft Q-functions; trust, forward_kl and `begin` use them.
         inputs: positions of the observation entries that the policy reads; None: all.
 
     Raises:

@@ -176,8 +176,7 @@ class _Sum:
     exponents: tuple[float, ...]  # b_i
     q: WeightedSum
     replay: ReplayBuffer  # the union
-    tasks: tuple[Task, ...]  # of the parts
-    task: Task  # their sum
+    task: Task  # the sum of theirs
 
     @property
     def policies(self) -> list[Policy]:
@@ -196,12 +195,12 @@ def _add(
     parts = tuple(load(skill) if isinstance(skill, str) else skill for skill in skills)
     if len(parts) < 2:
         raise InvalidValue("composing takes at least two skills; name another one")
-    rules.check_compatible([part.manifest for part in parts])
-    if parts[0].manifest.layers:
+    if stacks := [skill.name for skill in parts if skill.manifest.layers]:
         raise IncompatibleSkills(
-            f"{parts[0].name} is a stack, whose Q-function judges latents and not actions; compose "
+            f"{stacks[0]} is a stack, whose Q-function judges latents and not actions; compose "
             "skills of one layer, and stack on what comes of them"
         )
+    rules.check_compatible([part.manifest for part in parts])
     w = rules.check_weights(weights, len(parts))
     temperatures = [part.alpha for part in parts]
     alpha = rules.default_temperature(w, temperatures) if temperature is None else temperature
@@ -209,7 +208,7 @@ def _add(
     tasks = tuple(find_task(part.task) for part in parts)
     q = WeightedSum([part.q for part in parts], w, alpha)
     replay = union([part.replay for part in parts])
-    return _Sum(parts, w, b, q, replay, tasks, combine(tasks, w))
+    return _Sum(parts, w, b, q, replay, combine(tasks, w))
 
 
 def _distil(sum_: _Sum, config: DistillConfig, seed: int, notify: OnEvent) -> tuple[Policy, int]:

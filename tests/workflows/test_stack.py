@@ -288,6 +288,8 @@ def test_a_base_reads_its_entries_by_name(registry: Path) -> None:
         (lambda b: stack(b, "point_y", device="tpu"), InvalidValue, "--device takes"),
         (lambda b: skillkit.train("point_y", settings={"stack.hold": 1}), UnknownName, "hold"),
         (lambda b: skillkit.compose([b, b]), IncompatibleSkills, "point_x/point_y is a stack"),
+        (lambda b: skillkit.compose([load("point_x", b.folder.parents[1]), b]),
+         IncompatibleSkills, "point_x/point_y is a stack"),
     ],
 )  # fmt: skip
 def test_refusals(
