@@ -104,41 +104,13 @@ def compose(
         raise InvalidValue(f"{name} is one of the skills composed; name the result with --name")
     config: ComposeConfig = configs["compose"]
     notify = on_event or (lambda event: None)
-    updates = 0
     with threads(config.threads):
-        started = time.monotonic()
-        policy: Policy
-        with forbid_interaction() as interaction:
-            if instant:
-                count = configs["instant"].candidates
-                policy = instant_policy(sum_.q, sum_.policies, count, seed)
-            else:
-                policy, updates = _distil(sum_, configs["distill"], seed, notify)
-        timing = {"seconds": time.monotonic() - started, "updates": updates}
+        policy, timing, interactions = _extract(sum_, configs, seed, notify)
         started = time.monotonic()
         cost = _cost(sum_, policy, config, seed)
         timing["estimate_seconds"] = time.monotonic() - started
-    if instant:
-        timing["seconds_per_action"] = seconds_per_action(
-            controller(sum_.task, policy), sum_.replay.all().obs
-        )
     scores = _scores(sum_, name, policy, config.final_episodes, notify)
-    options = sum_.labels + ["--instant"] * instant
-    if weights is not None:
-        options.append("--weights " + ",".join(f"{weight:g}" for weight in weights))
-    if temperature is not None:
-        options.append(f"--temperature {temperature:g}")
-    command = command_line("compose", *options, seed=seed, settings=settings or {})
     episodes = sum_.replay.episodes(config.replay_stored)
-    metrics = {
-        "evaluation": summary(scores[name]),
-        "parents": {label: summary(scores[label]) for label in sum_.labels},
-        "exponents": list(sum_.exponents),
-        "covered": rules.covered(sum_.exponents),
-        "interactions": interaction.steps,
-        **_coverage(episodes, scores[name], seed),
-        **cost,
-    }
     described = Manifest(
         kind="composed",
         name=name,
@@ -153,10 +125,24 @@ def compose(
         parents=[parent.as_parent for parent in sum_.parts],
         weights=list(sum_.weights),
         seed=seed,
-        metrics=metrics,
+        metrics={
+            "evaluation": summary(scores[name]),
+            "parents": {label: summary(scores[label]) for label in sum_.labels},
+            "exponents": list(sum_.exponents),
+            "covered": rules.covered(sum_.exponents),
+            "interactions": interactions,
+            **_coverage(episodes, scores[name], seed),
+            **cost,
+        },
         replay={"episodes": len(episodes["lengths"]), "transitions": len(episodes["actions"])},
         timing=timing,
     )
+    options = sum_.labels + ["--instant"] * instant
+    if weights is not None:
+        options.append("--weights " + ",".join(f"{weight:g}" for weight in weights))
+    if temperature is not None:
+        options.append(f"--temperature {temperature:g}")
+    command = command_line("compose", *options, seed=seed, settings=settings or {})
     return Skill(
         described,
         policy=policy,
@@ -209,6 +195,25 @@ def _add(
     q = WeightedSum([part.q for part in parts], w, alpha)
     replay = union([part.replay for part in parts])
     return _Sum(parts, w, b, q, replay, combine(tasks, w))
+
+
+def _extract(
+    sum_: _Sum, configs: Mapping[str, Any], seed: int, notify: OnEvent
+) -> tuple[Policy, dict[str, Any], int]:
+    """The policy, how long making it took, and how many environment steps: none."""
+    started, updates = time.monotonic(), 0
+    policy: Policy
+    with forbid_interaction() as interaction:
+        if "instant" in configs:
+            count = configs["instant"].candidates
+            policy = instant_policy(sum_.q, sum_.policies, count, seed)
+        else:
+            policy, updates = _distil(sum_, configs["distill"], seed, notify)
+    timing = {"seconds": time.monotonic() - started, "updates": updates}
+    if "instant" in configs:
+        act = controller(sum_.task, policy)
+        timing["seconds_per_action"] = seconds_per_action(act, sum_.replay.all().obs)
+    return policy, timing, interaction.steps
 
 
 def _distil(sum_: _Sum, config: DistillConfig, seed: int, notify: OnEvent) -> tuple[Policy, int]:
