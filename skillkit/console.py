@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.tree import Tree
 
 from skillkit.errors import SkillkitError, UnknownName
 
@@ -184,8 +185,8 @@ def table(*columns: str, title: str | None = None) -> Table:
     return made
 
 
-def show(table: Table) -> None:
-    """Print a table as it is: what people named is not markup."""
+def show(table: Table | Tree) -> None:
+    """Print a table or a tree as it is: what people named is not markup."""
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console = Console(markup=False, emoji=False, highlight=False, width=PIPE_WIDTH)
@@ -250,6 +251,16 @@ def mean(scores: Any, metric: str, form: str) -> str:
         return format(scores[metric]["mean"], form)
     except (KeyError, TypeError, ValueError):  # not measured; a stranger's may be anything
         return "-"
+
+
+def size(number: int) -> str:
+    """Bytes as people read them."""
+    return f"{number / 1e6:.1f} MB" if number >= 1e5 else f"{number / 1e3:.1f} kB"
+
+
+def tags(found: Mapping[str, str]) -> str:
+    """Tags as they are typed."""
+    return ", ".join(f"{tag}={value}" for tag, value in sorted(found.items()))
 
 
 def rows(values: Any, prefix: str = "") -> dict[str, object]:

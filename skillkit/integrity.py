@@ -166,24 +166,47 @@ def verify_checksums(folder: Path, names: Collection[str] | None = None) -> None
     Raises:
         CorruptSkill: a missing, extra, changed or linked file, by name.
     """
-    path = folder / CHECKSUMS
+    for sentence in _damage(folder, names):
+        raise CorruptSkill(sentence)
+
+
+def damage(folder: Path) -> Iterator[str]:
+    """A sentence for every file that `verify_checksums` would name, not for the first only."""
+    try:
+        yield from _damage(folder)
+    except CorruptSkill as error:  # what is there cannot even be listed
+        yield str(error)
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """The files that SHA256SUMS lists, and their sha256.
+
+    Raises:
+        CorruptSkill: it is missing, unreadable or malformed.
+    """
     recorded: dict[str, str] = {}
     for number, line in enumerate(_read_checksums(folder).splitlines(), start=1):
         match = _LINE.fullmatch(line)
         if match is None or match[2] in recorded:
-            raise CorruptSkill(f"{path} line {number} is malformed or repeated; {RESTORE}")
+            where = f"{folder / CHECKSUMS} line {number}"
+            raise CorruptSkill(f"{where} is malformed or repeated; {RESTORE}")
         recorded[match[2]] = match[1]
+    return recorded
+
+
+def _damage(folder: Path, names: Collection[str] | None = None) -> Iterator[str]:
+    path, recorded = folder / CHECKSUMS, checksums(folder)
     present = _files(folder)
     for name in sorted(recorded if names is None else names):
         if name not in recorded:
-            raise CorruptSkill(f"{path} does not list {name}; {RESTORE}")
-        if name not in present:
-            raise CorruptSkill(f"{folder / name} is missing; {RESTORE}")
-        if _sha256(folder / name) != recorded[name]:
-            raise CorruptSkill(f"{folder / name} was changed after it was saved; {RESTORE}")
+            yield f"{path} does not list {name}; {RESTORE}"
+        elif name not in present:
+            yield f"{folder / name} is missing; {RESTORE}"
+        elif _sha256(folder / name) != recorded[name]:
+            yield f"{folder / name} was changed after it was saved; {RESTORE}"
     for name in present:
         if name not in recorded:
-            raise CorruptSkill(f"{folder / name} does not belong to the skill; remove that file")
+            yield f"{folder / name} does not belong to the skill; remove that file"
 
 
 def _read_checksums(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""What a skill is called, and skill.json, which says what it is. Standard library, no torch."""
+"""skill.json, which says what a skill is. Standard library and NumPy, no torch."""
 
 from __future__ import annotations
 
@@ -17,80 +17,13 @@ from skillkit.integrity import RESTORE, described, fingerprint, fits, plain, rea
 from skillkit.integrity import content_id as content_id
 from skillkit.integrity import verify_checksums as verify_checksums
 from skillkit.integrity import write_checksums as write_checksums
+from skillkit.migrations import FORMAT, migrated
+from skillkit.names import check_name as check_name
+from skillkit.names import is_name
 from skillkit.types import Array, Spec
 
-FORMAT = 1
 KINDS = ("trained", "composed", "stacked")
 MANIFEST = "skill.json"
-MAX_NAME = 100  # characters
-
-_PART = r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*"  # not empty, does not begin with '.' or '-'
-_NAME = re.compile(rf"(?!.*--){_PART}(?:/{_PART})*")
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
-_WORD = re.compile(r"(?!latest$|[vV][0-9]+$)[A-Za-z][A-Za-z0-9_.+-]*")  # not like a version
-
-
-def check_name(name: str) -> str:
-    """The name itself, if it is legal (DESIGN, Names).
-
-    Raises:
-        InvalidValue: a path, a forbidden character, an empty part, or too long.
-    """
-    if not _skill_name(name):
-        raise InvalidValue(
-            f"{reprlib.repr(name)} is not a skill name; use up to {MAX_NAME} letters, digits and "
-            "_ . - + /, no '--', and no part that is empty or begins with '.' or '-'"
-        )
-    return name
-
-
-def folder_name(name: str) -> str:
-    """'locomotion/ant_maze' -> 'locomotion--ant_maze'; raises InvalidValue as `check_name`."""
-    return check_name(name).replace("/", "--")
-
-
-def name_of_folder(folder: str) -> str | None:
-    """Inverse of `folder_name`, None for a foreign folder. 'a---b' is 'a-/b'."""
-    name = re.sub("--(?!-)", "/", folder)
-    return name if _skill_name(name) and "/" not in folder else None
-
-
-def check_word(word: str) -> str:
-    """The alias itself, if it is legal.
-
-    Raises:
-        InvalidValue: forbidden characters, too long, or it reads like a version.
-    """
-    if len(word) > MAX_NAME or not _WORD.fullmatch(word):
-        raise InvalidValue(
-            f"{reprlib.repr(word)} is neither a version nor an alias; write name@3, or name@WORD "
-            "with letters, digits and _ . - + after a letter ('latest' and 'v3' are taken)"
-        )
-    return word
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A skill as a person types it: `name` (the latest), `name@3` or `name@word`."""
-
-    name: str
-    version: int | None = None
-    alias: str | None = None
-
-
-def parse_reference(text: str) -> Reference:
-    """'push_x@3' -> Reference('push_x', version=3); 'push_x@latest' is 'push_x'.
-
-    Raises:
-        InvalidValue: neither a name, nor a name with a version or an alias.
-    """
-    name, at, rest = text.partition("@")
-    check_name(name)
-    if not at or rest == "latest":
-        return Reference(name)
-    if _VERSION.fullmatch(rest):
-        return Reference(name, version=int(rest))
-    return Reference(name, alias=check_word(rest))
 
 
 def now() -> str:
@@ -156,7 +89,7 @@ class Layer(TypedDict):
 
 
 def _skill_name(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= MAX_NAME and bool(_NAME.fullmatch(value))
+    return is_name(value)
 
 
 def _text(value: Any) -> bool:
@@ -317,11 +250,14 @@ class Manifest:
     def from_json(data: object) -> Manifest:
         """Inverse of `to_json`: exactly these fields, `layers` of a stack only, no coercion.
 
+        An older format is read as today's (`migrations`).
+
         Raises:
             InvalidValue: not an object, another format, a field too many, too few or wrong.
         """
         if not isinstance(data, Mapping):
             raise InvalidValue(f"it is a {type(data).__name__} instead of an object")
+        data = migrated(data)
         if data.get("format") != FORMAT:
             given = reprlib.repr(data.get("format"))
             raise InvalidValue(f"its format is {given}, and this skillkit reads format {FORMAT}")

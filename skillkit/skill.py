@@ -58,7 +58,8 @@ class Skill:
 
     @property
     def name(self) -> str:
-        return self.manifest.name
+        """What finds it in its registry; skill.json keeps the name under which it was saved."""
+        return self.entry.name if self.entry else self.manifest.name
 
     @property
     def task(self) -> str:

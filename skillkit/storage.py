@@ -41,6 +41,21 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
         os.close(file)
 
 
+def in_use(folder: Path) -> bool:
+    """Whether a process holds a folder at this moment; changes nothing in it."""
+    try:
+        file = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
 def _acquire(path: Path, wait: bool) -> int:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)

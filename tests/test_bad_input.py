@@ -236,7 +236,7 @@ STACK = [  # what cannot be stacked
 ]
 LOOK = [  # what cannot be looked at, played or drawn
     ("--verson", "no option of skillkit is called '--verson'", "--version"),
-    ("trian point_x", "no command is called 'trian'; did you mean train?"),
+    ("trian point_x", "no command is called 'trian'; did you mean train or"),
     ("zzz", "no command is called 'zzz'; choose from alias, compose"),
     ("show", "missing argument 'SKILL'", "skillkit show --help"),
     ("show point_z", "no skill is called 'point_z'", "did you mean"),

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ import pytest
 
 import skillkit
 from skillkit.cli import main
+from skillkit.console import Progress
 from skillkit.registry import Registry
 from skillkit.skill import load
 from tests.point_skills import (
     BRIEF,
     ROOT,
     SHORT,
+    Answer,
     copy_of_trained,
     good,
     options,
@@ -33,12 +36,18 @@ SMALL = options({**SHORT, "sac.hidden": 16, "sac.batch_size": 32})
 COMMANDS = (
     "alias",
     "compose",
+    "copy",
+    "diff",
     "evaluate",
+    "gc",
+    "lineage",
     "list",
     "plot",
+    "rename",
     "rm",
     "show",
     "stack",
+    "tag",
     "tasks",
     "train",
     "verify",
@@ -142,7 +151,7 @@ def test_settings_of_the_command_line_win_over_the_recipe(registry_folder: Path)
     found = load("a/b")
     assert found.alpha == pytest.approx(0.3)
     assert found.manifest.config["sac"]["hidden"] == [8, 9]
-    assert found.manifest.config["train"]["update_every"] == 4  # the recipe's
+    assert found.manifest.config["sac"]["learning_rate"] == 1e-3  # the recipe's
     assert (registry_folder / "a--b" / "v1").is_dir()
 
 
@@ -179,7 +188,7 @@ def test_a_gymnasium_id_is_trained_played_and_not_mixed(mine: Path) -> None:
     assert "cannot be part of a sum: its reward is known to its environment only" in refused
 
 
-LONG = options({**SHORT, "train.steps": 30_000, "train.update_every": 8, "sac.hidden": 16})
+LONG = options({**SHORT, "train.steps": 30_000, "train.update_every": 48, "sac.hidden": 16})
 
 
 def until_progress(command: subprocess.Popen[str]) -> None:
@@ -189,6 +198,21 @@ def until_progress(command: subprocess.Popen[str]) -> None:
         if line[0].isdigit():
             return
     raise AssertionError("it ended before it made progress")
+
+
+def stopped(*arguments: object) -> Answer:
+    """What a command answers to Ctrl-C at its first line of progress, here in this process."""
+    shown = Progress.__call__
+
+    def stop(progress: Progress, event: Mapping[str, Any]) -> None:
+        before = progress.tenth
+        shown(progress, event)
+        if before == 0 < progress.tenth:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Progress, "__call__", stop)
+        return answer(*arguments)
 
 
 def test_ctrl_c_keeps_the_run_and_resume_ends_it(mine: Path) -> None:
@@ -251,11 +275,7 @@ def test_a_stack_of_three_layers(mine: Path) -> None:
 
 def test_an_interrupted_stack_goes_on(mine: Path) -> None:
     command = ["point_x", "--task", "point_y", *LONG]
-    running = process("stack", *command)
-    until_progress(running)
-    running.send_signal(signal.SIGINT)
-    running.communicate(timeout=60)
-    assert running.returncode == 1
+    assert stopped("stack", *command).sentence.startswith("stopped; the run was saved")
     state = json.loads((mine / ".runs/point_x--point_y/checkpoint/state.json").read_text())
     assert (
         "stack.hold 3, not 2"
@@ -315,14 +335,10 @@ def test_the_same_commands_make_the_same_files(mine: Path, tmp_path: Path) -> No
 
 def test_ctrl_c_while_composing_saves_nothing(mine: Path) -> None:
     before = snapshot(mine)
-    long = options(BRIEF | {"distill.updates": 10_000, "distill.batch_size": 16})
-    running = process("compose", "point_x", "point_y", *long)
-    until_progress(running)
-    running.send_signal(signal.SIGINT)
-    out, errors = running.communicate(timeout=60)
-    assert running.returncode == 1 and out == ""
-    assert errors.splitlines()[-1] == "Error: stopped; nothing was saved"
-    assert "Traceback" not in errors and snapshot(mine) == before
+    long = options(BRIEF | {"distill.updates": 1_000, "distill.batch_size": 16})
+    found = stopped("compose", "point_x", "point_y", *long)
+    assert found.sentence == "stopped; nothing was saved" and found.out == ""
+    assert snapshot(mine) == before
 
 
 # --------------------------------------------------------------------------------------- looking
@@ -472,7 +488,7 @@ def test_alias_and_rm(mine: Path) -> None:
     assert good("rm", "point_x") == "removed point_x, version 2\n"
     assert good("rm", "point_x@best") == (
         "removed point_x, version 1\n"
-        "it was a parent of point_x+point_y, which still work without it\n"
+        "it was a parent of point_x+point_y@1, which still work without it\n"
     )
     assert "no skill is called 'point_x'" in answer("show", "point_x").sentence
     load("point_x+point_y").controller()

@@ -15,16 +15,13 @@ import pytest
 
 from skillkit.errors import CorruptSkill, InvalidValue
 from skillkit.integrity import fingerprint
-from skillkit.manifest import (
-    Manifest,
+from skillkit.manifest import Manifest, host, library_versions, now
+from skillkit.names import (
     Reference,
     check_name,
     check_word,
     folder_name,
-    host,
-    library_versions,
     name_of_folder,
-    now,
     parse_reference,
 )
 from skillkit.types import Entry, Spec

@@ -72,6 +72,20 @@ def test_a_command_answers(no_torch: Path, arguments: list[str]) -> None:
     assert result.stdout.strip()
 
 
+def test_upkeep_takes_none(no_torch: Path, tmp_path: Path) -> None:
+    """In one process: what loads torch once would have failed here."""
+    registry = copy_of_trained(tmp_path / "registry")
+    commands = (
+        "alias point_x best", "tag point_x robot=arm1", "copy point_x kept", "rename kept moved",
+        "list --sort created --tag robot", "diff point_x point_y", "lineage point_x+point_y",
+        "verify", "rm moved", "gc",
+    )  # fmt: skip
+    each = f"for command in {commands}: main(command.split(), standalone_mode=False)"
+    result = run(no_torch, f"from skillkit.cli import main\n{each}", registry=registry)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "kept is moved now, 1 version" in result.stdout
+
+
 def test_a_skill_controls(no_torch: Path) -> None:
     result = run(no_torch, CONTROL)
     assert (result.returncode, result.stderr) == (0, "")
