@@ -15,12 +15,12 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 import torch
 from matplotlib.figure import Figure
+from rows import RESULTS, SEED, listed, write
 from table_6_1 import REGISTRIES, Table
 
 from skillkit import Registry, Skill, load, train
@@ -30,7 +30,6 @@ from skillkit.console import Progress
 from skillkit.controller import Controller
 from skillkit.envs import task
 from skillkit.evaluation import evaluate
-from skillkit.manifest import host, library_versions
 from skillkit.policies import Policy
 from skillkit.q_functions import WeightedSum
 from skillkit.replay import union
@@ -39,9 +38,8 @@ from skillkit.skill import arrays
 from skillkit.workflows.extract import WATCHED
 from skillkit.workflows.train import configure
 
-RESULTS = Path(__file__).parent / "results"
 SUM, PARTS = "push_x+push_y", ("push_x", "push_y")
-EVERY, GOAL, EPISODES, SEED = 1_000, 0.15, 100, 7
+EVERY, GOAL, EPISODES = 1_000, 0.15, 100
 Row = dict[str, float]  # updates, seconds, final_distance [m], return [r]
 Batch = Callable[[], Any]
 
@@ -131,9 +129,7 @@ def measure(seed: int) -> None:
         path = RESULTS / "figure_6_2" / f"{way}.{seed}.json"
         if not path.exists():
             click.echo(f"{way}, seed {seed}", err=True)
-            found = {"curve": curve(), "versions": library_versions(), "host": host()}
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(found, indent=1) + "\n")
+            write(path, {"curve": curve()})
 
 
 def curves() -> dict[str, list[list[Row]]]:
@@ -181,12 +177,12 @@ def picture() -> bytes:
 
 
 @click.command()
-@click.option("--seeds", default="0", show_default=True)
+@click.option("--seeds", callback=listed, default="0", show_default=True)
 @click.option("--show", is_flag=True, help="Only print what there is.")
-def main(seeds: str, show: bool) -> None:
+def main(seeds: list[str], show: bool) -> None:
     """Measure the curves that are missing, print the table, draw the figure."""
     torch.set_num_threads(1)
-    for seed in [] if show else seeds.split(","):
+    for seed in [] if show else seeds:
         measure(int(seed))
     text = report()
     (RESULTS / "figure_6_2.md").write_text(text)

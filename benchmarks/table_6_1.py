@@ -20,17 +20,16 @@ from typing import Any
 
 import click
 import numpy as np
+from rows import RESULTS, SEED, check, listed, write
 
 from skillkit import Registry, Skill, compose, load, train, train_together
 from skillkit.console import Progress
 from skillkit.envs import task
 from skillkit.errors import UnknownName
 from skillkit.evaluation import evaluate
-from skillkit.manifest import host, library_versions
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "table_6_1"
-REGISTRIES = HERE.parent / ".skillkit" / "table_6_1"
+FOLDER = RESULTS / "table_6_1"
+REGISTRIES = Path(__file__).parents[1] / ".skillkit" / "table_6_1"
 
 CONSTITUENTS = {"push_x": 0.13, "push_x_middle": 0.07, "push_x_right": 0.10, "push_y": 0.08}
 EUCLIDEAN = {"push_xy": 0.11, "push_xy_middle": 0.12, "push_xy_right": 0.18}
@@ -39,7 +38,7 @@ DIRECT = {f"{name}.direct": EUCLIDEAN[goal] for name, goal in zip(MERGES, EUCLID
 THESIS = CONSTITUENTS | EUCLIDEAN | DIRECT | MERGES  # soft Q-learning [m]
 
 TOGETHER = {"train.steps": 400_000}  # of all four, half of what they take apart
-EPISODES, SEED = 100, 7  # of the evaluations
+EPISODES = 100  # of the evaluations
 WAYS = {"together": [*CONSTITUENTS, *MERGES], "apart": list(THESIS)}  # and the rows of each
 ALGORITHMS = ("sac", "sql")
 
@@ -52,7 +51,7 @@ class Table:
         self.registry = Registry([REGISTRIES / f"{algorithm}.{way}.{seed}"])
 
     def file(self, row: str) -> Path:
-        return RESULTS / f"{self.algorithm}.{self.way}.{self.seed}.{row}.json"
+        return FOLDER / f"{self.algorithm}.{self.way}.{self.seed}.{row}.json"
 
     def make(self, row: str) -> None:
         """Train or compose what the row asks for, unless it is there, and evaluate it."""
@@ -107,16 +106,13 @@ class Table:
             "distance": distance,
             "interactions": skill.metrics.get("steps", skill.metrics.get("interactions")),
             "timing": skill.manifest.timing,
-            "versions": library_versions(),
-            "host": host(),
         }
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        self.file(row).write_text(json.dumps(result, indent=1) + "\n")
+        write(self.file(row), result)
 
 
 def assemble() -> str:
     """The table of every row that was measured, Markdown."""
-    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    found = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))]
     head = ["task", "thesis (SQL)"]
     columns = [(a, w) for a in ALGORITHMS for w in WAYS if _rows(found, a, w)]
     head += [f"{algorithm}, {way}" for algorithm, way in columns]
@@ -146,26 +142,20 @@ def _cell(rows: Sequence[Any]) -> str:
     return f"{mean:.3f} ± {std:.3f} ({noisy:.3f} sampled; {seeds})"
 
 
-def _list(ctx: click.Context, parameter: click.Parameter, text: str | None) -> list[str]:
-    return text.split(",") if text else []
-
-
 @click.command()
 @click.option("--algorithm", type=click.Choice(ALGORITHMS), default="sac", show_default=True)
 @click.option("--way", type=click.Choice(list(WAYS)), default="together", show_default=True)
-@click.option("--seeds", callback=_list, default="0", show_default=True)
-@click.option("--rows", callback=_list, help="All by default.")
+@click.option("--seeds", callback=listed, default="0", show_default=True)
+@click.option("--rows", callback=listed, help="All by default.")
 @click.option("--show", is_flag=True, help="Only print what there is.")
 def main(algorithm: str, way: str, seeds: list[str], rows: list[str], show: bool) -> None:
     """Measure the rows that are missing, and print the table."""
-    for row in rows:
-        if row not in WAYS[way]:
-            raise click.ClickException(str(UnknownName(f"row trained {way}", row, WAYS[way])))
+    check(rows, WAYS[way])
     for seed in [] if show else seeds:
         for row in rows or WAYS[way]:
             Table(algorithm, way, int(seed)).make(row)
     text = assemble()
-    (HERE / "results" / "table_6_1.md").write_text(text)
+    (RESULTS / "table_6_1.md").write_text(text)
     click.echo(text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -152,5 +153,12 @@ def go(name: str, summary: str, scene: str | None = None, **goal: float) -> Task
 point_goal = go("point_goal", "come to (3, -3) m in the open", x=3, y=-3)
 CROSS = "small_cross_maze.xml"
 point_maze = go("point_maze", "come to (3, -3) m through a cross maze", CROSS, x=3, y=-3)
+# A motion bonus: 1*point_maze+1*point_maze_roam, or with other weights.
+point_maze_roam = replace(
+    point_maze,
+    name="point_maze_roam",
+    summary="move about the cross maze until at (3, -3) m",
+    terms=(point.speed(),),
+)
 point_maze_north = go("point_maze_north", "come to (3, 3) m through a cross maze", CROSS, x=3, y=3)
 point_maze_east = go("point_maze_east", "come to (6, 0) m through a cross maze", CROSS, x=6, y=0)

@@ -110,7 +110,7 @@ def base_of(skill: Skill, task: Task, hold: int | None = None) -> Base:
     return Base(skill.as_parent, frozen, (*holds, hold), tuple(records(skill)))
 
 
-def check_domain(skill: Skill, task: Task) -> None:
+def check_domain(skill: Skill, task: Task, role: str = "a base") -> None:
     """A skill acts in tasks of its domain alone; the scene may differ.
 
     Raises:
@@ -119,12 +119,12 @@ def check_domain(skill: Skill, task: Task) -> None:
     was = skill.manifest.task["domain"]
     if was != task.domain:
         raise IncompatibleSkills(
-            f"{skill.name} cannot be a base of {task.name}: it acts in the domain {was}, and the "
+            f"{skill.name} cannot be {role} of {task.name}: it acts in the domain {was}, and the "
             f"task is one of {task.domain}; choose a task of {was}, or a skill of {task.domain}"
         )
     if (skill.spec.action, skill.spec.dt) != (task.spec.action, task.spec.dt):
         raise IncompatibleSkills(
-            f"{skill.name} cannot be a base of {task.name}: the actions of {was} or its control "
+            f"{skill.name} cannot be {role} of {task.name}: the actions of {was} or its control "
             f"period changed since it was trained; train {skill.name} again"
         )
 

@@ -50,7 +50,8 @@ def learn(
     while collector.steps < config.steps:
         before = collector.steps
         try:
-            collector.step(policies if collector.steps >= config.warmup else ())
+            warm = collector.steps >= config.warmup or run.parent is not None
+            collector.step(policies if warm else ())
         except NonFinite:
             _check(trainees, collector.steps)  # a diverged policy is not the task's fault
             raise

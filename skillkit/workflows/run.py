@@ -20,6 +20,7 @@ from skillkit.algorithms import ALGORITHMS, Learner
 from skillkit.collector import Collector
 from skillkit.envs import Task, combine, make
 from skillkit.errors import NonFinite, RunConflict
+from skillkit.manifest import Parent
 from skillkit.policies import Policy
 from skillkit.replay import ReplayBuffer, Sampling
 from skillkit.workflows.base import Base
@@ -76,7 +77,9 @@ class Run:
         seed: int,
         device: str,
         base: Base | None = None,
+        begins_with: int = 0,
     ) -> None:
+        """`begins_with`: how many transitions the replay will hold before the first step."""
         config, loop = configs[algorithm], configs["train"]
         shared = combine(tasks)  # a single task is itself
         self.algorithm, self.seed, self.device, self.steps = algorithm, seed, device, loop.steps
@@ -86,6 +89,8 @@ class Run:
             if key != "learning_rate"  # the one thing to change when a loss diverged
         }
         self.identity |= {} if base is None else base.identity
+        if "reuse" in configs:
+            self.identity["reuse.updates"] = configs["reuse"].updates
         first, batches, starts, noises, *others = spawn(seed, 3 + len(tasks))
         self.env, spec = make(shared, loop.environments, seed=starts), shared.spec
         if base is not None:
@@ -95,7 +100,8 @@ class Run:
             Trainee(column, task, learner(spec, config, stream, device, inputs=task.reads), base)
             for column, (task, stream) in enumerate(zip(tasks, (first, *others), strict=True))
         ]
-        capacity = min(loop.replay_capacity, loop.steps + loop.environments)
+        needed = loop.steps + loop.environments + begins_with
+        capacity = min(loop.replay_capacity, needed)
         sizes = spec.observation_dim, spec.action_dim
         held = base is not None and base.steps_per_decision > 1
         self.replay = ReplayBuffer(capacity, *sizes, config.gamma, device, len(tasks), held)
@@ -106,6 +112,7 @@ class Run:
         self.collector = Collector(
             self.env, spec, self.replay, generator, configs["explore"], relabelled
         )
+        self.parent: Parent | None = None  # the skill that the policies began as, if any
         self.owed = 0.0  # updates that each learner has not yet made for the steps taken
         self._before, self._began = 0.0, time.monotonic()
 

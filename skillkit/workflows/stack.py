@@ -16,6 +16,7 @@ from skillkit.skill import Skill, load
 from skillkit.workflows.base import base_of
 from skillkit.workflows.common import OnEvent, command_line, pick_device, threads
 from skillkit.workflows.loop import Checkpoint, learn
+from skillkit.workflows.reuse import REUSE_HOLD, ReuseConfig, begin, experience
 from skillkit.workflows.run import Run
 from skillkit.workflows.settings import check_seed
 from skillkit.workflows.train import configure, finished
@@ -25,7 +26,8 @@ from skillkit.workflows.train import configure, finished
 class StackConfig:
     """How the new layer acts on those below."""
 
-    hold: int | None = None  # decisions of the layer below per latent; None: 3, on a stack 1
+    hold: int | None = None  # decisions of the layer below per latent; None: 3, on a stack
+    # or with a reused replay 1
 
     def __post_init__(self) -> None:
         if self.hold is not None and self.hold < 1:
@@ -36,6 +38,7 @@ def stack(
     base: Skill | str,
     task: Task | str,
     *,
+    reuse_replay: bool = False,
     settings: Mapping[str, Any] | None = None,
     algorithm: str | None = None,
     name: str | None = None,
@@ -53,6 +56,8 @@ def stack(
     Args:
         base: a skill, or the name of a stored one, with an invertible policy; a stack, too.
         task: of the base's domain; the scene may differ.
+        reuse_replay: begin with what the base has stored, as experience of the new layer at hold 1,
+            and critics fitted to it instead of a warm-up; in the base's own scene.
         settings: overrides of the task's recipe, {"stack.hold": 2, "sac.alpha": 0.1}.
         algorithm, name, seed, device, on_event, checkpoint, resume: as `train`; the name is
             "base/task" by default.
@@ -61,7 +66,7 @@ def stack(
         An unsaved skill that holds all its layers.
 
     Raises:
-        IncompatibleSkills: no base for this task; says why.
+        IncompatibleSkills: no base for this task, or no experience of it; says why.
         UnknownName, InvalidValue, NonFinite: as `train`.
     """
     check_seed(seed)
@@ -70,23 +75,31 @@ def stack(
     label = default_name(below.name, found) if name is None else check_name(name)
     recipe_algorithm, recipe = found.recipe
     algorithm = algorithm or recipe_algorithm
-    configs = configure(
-        algorithm, {**recipe, **(settings or {})}, recipe_algorithm, stack=StackConfig
-    )
-    layers = base_of(below, found, configs["stack"].hold)
+    tables: dict[str, type] = {"stack": StackConfig}
+    if reuse_replay:
+        tables["reuse"] = ReuseConfig
+        recipe = {**recipe, "train.warmup": 0}
+    configs = configure(algorithm, {**recipe, **(settings or {})}, recipe_algorithm, **tables)
+    layers = base_of(below, found, configs["stack"].hold or (REUSE_HOLD if reuse_replay else None))
     configs["stack"] = StackConfig(layers.holds[-1])
     notify = on_event or (lambda event: None)
-    options = [below.name, f"--task {found.name}"] + ([] if name is None else [f"--name {name}"])
+    options = [below.name, f"--task {found.name}"] + ["--reuse-replay"] * reuse_replay
+    options += [] if name is None else [f"--name {name}"]
     if algorithm != recipe_algorithm:
         options.append(f"--algorithm {algorithm}")
     command = command_line("stack", *options, seed=seed, settings=settings or {})
     with threads(configs["train"].threads):
-        run = Run([found], algorithm, configs, seed, pick_device(device), layers)
+        lived = experience(below, layers, found) if reuse_replay else None
+        count = 0 if lived is None else len(lived.episode)
+        run = Run([found], algorithm, configs, seed, pick_device(device), layers, count)
         if resume is not None:
             run.load(resume)
+        elif lived is not None:
+            begin(run, lived, configs["reuse"].updates, notify)
         for event in learn(run, configs["train"], notify, checkpoint):
             notify({"kind": "evaluation", **event})
-        return finished(run, run.trainees[0], [label], configs, command)
+        counts = {} if lived is None else lived.counts
+        return finished(run, run.trainees[0], [label], configs, command, **counts)
 
 
 def default_name(base: str, task: Task) -> str:

@@ -20,7 +20,7 @@ from skillkit.manifest import Manifest, check_name
 from skillkit.replay import ReplayBuffer, Sampling
 from skillkit.report import card
 from skillkit.report.picture import draw
-from skillkit.skill import Skill
+from skillkit.skill import Skill, load
 from skillkit.workflows.common import (
     OnEvent,
     command_line,
@@ -35,6 +35,7 @@ from skillkit.workflows.common import (
 from skillkit.workflows.loop import Checkpoint, TrainConfig, learn
 from skillkit.workflows.run import Run, Trainee
 from skillkit.workflows.settings import check_seed, plain, resolve
+from skillkit.workflows.tuning import begin_as
 
 STACK = "stack."  # what a recipe says of stacking alone
 
@@ -44,6 +45,7 @@ def train(
     *,
     settings: Mapping[str, Any] | None = None,
     algorithm: str | None = None,
+    parent: Skill | str | None = None,
     name: str | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -57,6 +59,8 @@ def train(
         task: a task or its expression, "push_x", "push_x+push_y", "gym:HalfCheetah-v5".
         settings: overrides of the task's recipe, {"sac.alpha": 0.1, "train.steps": 50_000}.
         algorithm: a name from `ALGORITHMS`; None takes the recipe's.
+        parent: a skill, or the name of a stored one, whose policy the new one begins as: it is
+            fine-tuned. The critics begin anew.
         name: of the skill; the task's own by default.
         seed: the one source of randomness.
         device: "auto", "cpu" or "cuda".
@@ -69,11 +73,12 @@ def train(
 
     Raises:
         UnknownName, InvalidValue: a task or a setting that does not exist or fit.
+        IncompatibleSkills: no policy of this task can begin as that of the parent.
         NonFinite: the environment or a loss gave a NaN; nothing is returned.
     """
     (skill,) = train_together(
-        [task], settings=settings, algorithm=algorithm, name=name, seed=seed, device=device,
-        on_event=on_event, checkpoint=checkpoint, resume=resume,
+        [task], settings=settings, algorithm=algorithm, parent=parent, name=name, seed=seed,
+        device=device, on_event=on_event, checkpoint=checkpoint, resume=resume,
     )  # fmt: skip
     return skill
 
@@ -83,6 +88,7 @@ def train_together(
     *,
     settings: Mapping[str, Any] | None = None,
     algorithm: str | None = None,
+    parent: Skill | str | None = None,
     name: str | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -116,12 +122,16 @@ def train_together(
     configs = configure(algorithm, {**alone, **(settings or {})}, recipe_algorithm)
     config: TrainConfig = configs["train"]
     notify = on_event or (lambda event: None)
-    options = [task.name for task in found] + ([] if name is None else [f"--name {name}"])
+    begun = load(parent) if isinstance(parent, str) else parent
+    options = [task.name for task in found] + ([] if begun is None else [f"--from {begun.name}"])
+    options += [] if name is None else [f"--name {name}"]
     if algorithm != recipe_algorithm:
         options.append(f"--algorithm {algorithm}")
     command = command_line("train", *options, seed=seed, settings=settings or {})
     with threads(config.threads):
         run = Run(found, algorithm, configs, seed, pick_device(device))
+        if begun is not None:
+            begin_as(run, begun)
         if resume is not None:
             run.load(resume)
         for event in learn(run, config, notify, checkpoint):
@@ -174,9 +184,17 @@ def run_name(names: Sequence[str]) -> str:
 
 
 def finished(
-    run: Run, trainee: Trainee, names: Sequence[str], configs: Mapping[str, Any], command: str
+    run: Run,
+    trainee: Trainee,
+    names: Sequence[str],
+    configs: Mapping[str, Any],
+    command: str,
+    **counts: int,
 ) -> Skill:
-    """Everything that was learned, with its numbers and its picture, not yet saved."""
+    """Everything that was learned, with its numbers and its picture, not yet saved.
+
+    `counts` join the metrics.
+    """
     task, learner, config = trainee.task, trainee.learner, configs["train"]
     name, base = names[trainee.column], trainee.base
     learner.policy.cpu()
@@ -185,6 +203,7 @@ def finished(
     size = final.episodes, final.seed
     figure, _ = draw(name, task, controller(task, policy), lambda: q, *size, played=final)
     q.alpha = learner.alpha
+    parent = run.parent if base is None else base.parent
     layers, steps = [], run.collector.steps
     if base is not None:
         layers = base.with_layer(name, task.name, run.algorithm, run.seed, steps, learner.policy)
@@ -200,11 +219,11 @@ def finished(
         config={table: plain(values) for table, values in configs.items()},
         policy=part(policy),
         q=part(q),
-        parents=[] if base is None else [base.parent],
+        parents=[] if parent is None else [parent],
         layers=layers,
         siblings=[other for other in names if other != name],
         seed=run.seed,
-        metrics={"evaluation": summary(final), "steps": steps},
+        metrics={"evaluation": summary(final), "steps": steps, **counts},
         replay={"episodes": len(episodes["lengths"]), "transitions": len(episodes["actions"])},
         timing={"seconds": run.seconds, "updates": learner.updates},
     )

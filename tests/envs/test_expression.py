@@ -133,3 +133,18 @@ def test_a_sum_can_be_summed_again() -> None:
     assert combine([task("push_x"), task("push_y")], (0.5, 0.5)) == both
     with pytest.raises(InvalidValue, match="as many weights"):
         combine([task("push_x"), task("push_y")], [1.0])
+
+
+@pytest.mark.parametrize("maze", ["ant_maze", "point_maze"])
+def test_a_motion_bonus(maze: str) -> None:
+    """One summand that is reward for moving and nothing else: goal, end and scene stay."""
+    plain, bonus, both = (task(name) for name in (maze, f"{maze}_roam", f"1*{maze}+2*{maze}_roam"))
+    obs, then = RNG.normal(size=(2, 50, plain.spec.observation_dim))
+    then[::5, :2] = tuple(plain.goals.values())
+    step = obs, np.zeros((50, plain.spec.action_dim)), then
+    assert plain.reward(*step)[::5].all() and (bonus.reward(*step) > 0).all()
+    np.testing.assert_allclose(both.reward(*step), plain.reward(*step) + 2 * bonus.reward(*step))
+    np.testing.assert_array_equal(both.terminated(*step), plain.terminated(*step))
+    np.testing.assert_array_equal(both.success(then), plain.success(then))
+    assert (both.scene, both.goals, both.inputs) == (plain.scene, plain.goals, plain.inputs)
+    assert (both.start, both.horizon, both.recipe) == (plain.start, plain.horizon, plain.recipe)
