@@ -33,6 +33,17 @@ def no_added_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where episodes end is built but not drawn, for tests that look at no picture.
+
+    Skills of a wider scope than the test's own have real ones.
+    """
+    from skillkit.report import plots
+
+    monkeypatch.setattr(plots, "render", lambda figure: b"\x89PNG")
+
+
+@pytest.fixture
 def float64() -> Iterator[None]:
     """Modules and random numbers that the test makes have double precision, from seed 0."""
     import torch  # here, because many tests need none

@@ -22,10 +22,11 @@ ROOT = Path(__file__).parents[1]
 SHORT = {
     "train.steps": 1_600,
     "train.warmup": 400,
+    "train.update_every": 12,
     "train.final_episodes": 4,
     "train.evaluation_episodes": 2,
     "train.evaluate_every": 800,
-}  # an untrained skill in half a second
+}  # a hardly trained skill, after 100 updates
 BRIEF = {
     "distill.updates": 40,
     "compose.final_episodes": 3,
@@ -94,7 +95,7 @@ def trained() -> Path:
     _keep.append(folder)  # deleted when the session ends
     where = ["--registry", folder.name]
     for task in ("point_x", "point_y"):
-        good("train", task, *where, *options(SHORT))
+        good("train", task, *where, *options(SHORT | {"train.update_every": 4}))
     good("compose", "point_x", "point_y", *where, *options(BRIEF))
     return Path(folder.name)
 

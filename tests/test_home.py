@@ -93,7 +93,8 @@ def test_a_crash_between_any_two_changes_loses_nothing(
 ) -> None:
     action, may_go = OPERATIONS[operation]
     (mine.folders[0] / ".aside/left").write_text("half")
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")  # this process may be large by now
+    context.set_forkserver_preload([__name__])
     before, crashes = marks(mine), 0
     while True:
         folder = tmp_path / f"crash{crashes}"

@@ -19,6 +19,7 @@ from skillkit.workflows.train import train, train_together
 from tests.point_skills import BRIEF, SHORT
 from tests.toys import batch, spec
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 SMALL = {**SHORT, "sac.hidden": (8,)}
 
 

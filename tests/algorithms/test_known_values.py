@@ -8,6 +8,8 @@ entropy left out or a discount forgotten misses the value by far more than the 5
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -58,8 +60,17 @@ class Episodes:
         return x, WORLD.reward(x, action).float(), after
 
 
+SMALL: dict[str, Any] = {"updates": 1_800, "hidden": 32, "batch": 128, "target_rate": 0.1}
+
+
 def learn(
-    critics: int, updates: int = 2_500, test: int = 400, policy: str = "unsquashed"
+    critics: int,
+    updates: int = 2_500,
+    test: int = 400,
+    policy: str = "unsquashed",
+    hidden: int = 64,
+    batch: int = 256,
+    target_rate: float = 0.05,
 ) -> tuple[SAC, Tensor, Tensor]:
     """The learner, and states and actions that its final policy visits.
 
@@ -67,8 +78,8 @@ def learn(
     an untrained critic runs away before experience can call it back.
     """
     config = SACConfig(
-        policy=policy, hidden=(64, 64), learning_rate=2e-3, critics=critics,
-        alpha=WORLD.alpha, gamma=WORLD.gamma, target_rate=0.05,
+        policy=policy, hidden=(hidden, hidden), learning_rate=2e-3, critics=critics,
+        alpha=WORLD.alpha, gamma=WORLD.gamma, target_rate=target_rate,
     )  # fmt: skip
     sac, rng = SAC(spec(1, 1), config, seed=0), torch.Generator().manual_seed(0)
     replay, episodes = ReplayBuffer(20_000, 1, 1, WORLD.gamma), Episodes(rng)
@@ -82,7 +93,7 @@ def learn(
         u = action.numpy()
         replay.add(x.numpy(), u, u, reward.numpy(), no, no, after.numpy(), np.arange(ENVS), i)
         if 0 <= i < updates:
-            sac.update(replay.sample(256, rng))
+            sac.update(replay.sample(batch, rng))
         if i >= updates:
             visited.append((x, action))
     states, actions = (torch.cat(column) for column in zip(*visited, strict=True))
@@ -111,7 +122,7 @@ def unsquashed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_critic_is_the_soft_value() -> None:
     """One critic, because the minimum of two is pessimistic by design."""
     with torch.enable_grad():
-        sac, x, action = learn(critics=1)
+        sac, x, action = learn(critics=1, **SMALL)
     assert relative(sac.q(x, action).double(), WORLD.q(x.double(), action.double())) < 0.05
     assert relative(soft_value(sac, x[::8]), WORLD.value(x[::8].double())) < 0.05
     mean, log_std = sac.policy.moments(x)
@@ -120,6 +131,7 @@ def test_the_critic_is_the_soft_value() -> None:
     assert log_std.exp().mean().item() == pytest.approx(std, rel=0.15)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_two_critics_err_on_the_low_side() -> None:
     """The minimum costs a little of the value, and next to nothing of the policy."""

@@ -19,6 +19,7 @@ from skillkit.workflows.compose import compose
 from skillkit.workflows.train import train
 from tests.point_skills import BRIEF, SHORT, trained
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 SETTINGS = {**BRIEF, "distill.hidden": (16,), "distill.batch_size": 32}
 
 

@@ -66,6 +66,7 @@ def test_its_q_function_is_the_sum(parts: list[Skill], pair: Skill) -> None:
         torch.testing.assert_close(pair.q(obs, action), expected)
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("count", [2, 4])
 def test_saved_and_loaded_it_acts_as_before(parts: list[Skill], count: int, tmp_path: Path) -> None:
     skill = instant(*[*parts, parts[0]][:count], name="all")
@@ -83,6 +84,7 @@ def test_saved_and_loaded_it_acts_as_before(parts: list[Skill], count: int, tmp_
     assert control.noise_dim == 1 + 8 * (count + 1) * 2
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_weights_temperature_and_seed_matter(parts: list[Skill], pair: Skill) -> None:
     obs = pair.replay.all().obs[:200]
     noise = torch.randn(200, pair.policy.noise_dim, generator=torch.Generator().manual_seed(0))
@@ -119,6 +121,7 @@ def samplers() -> list[Skill]:
     return [train(name, algorithm="sql", settings=SHORT | sizes) for name in names]
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("how", [{"instant": True}, {"settings": {"distill.policy": "implicit"}}])
 def test_policies_without_density_compose(
     samplers: list[Skill], how: dict[str, Any], tmp_path: Path
@@ -160,6 +163,7 @@ def test_instant_skills_compose_instantly(parts: list[Skill], pair: Skill, tmp_p
     torch.testing.assert_close(load("more", tmp_path).policy.mode(obs), found.policy.mode(obs))
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("distil", [{}, {"distill.trust": 0.1}])
 def test_instant_skills_distil(parts: list[Skill], pair: Skill, distil: dict[str, Any]) -> None:
     """A policy with a density at last, closer to the sum's than an untrained one."""

@@ -31,6 +31,7 @@ from skillkit.types import Array, Entry
 from skillkit.workflows.base import base_of
 from tests.point_skills import SHORT
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 QUICK = {**SHORT, "sac.policy": "gaussian", "sac.hidden": (16,)}
 
 

@@ -18,6 +18,7 @@ from skillkit.workflows.compose import compose
 from skillkit.workflows.train import train, train_together
 from tests.point_skills import BRIEF, SHORT, good, options, skillkit
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 SETTINGS = {**SHORT, "sac.hidden": (16, 16), "sac.batch_size": 32}
 PAIR = ("point_x", "point_y")
 
@@ -30,6 +31,11 @@ def quick(*tasks: str, seed: int = 0, **changes: Any) -> tuple[Skill, ...]:
 @pytest.fixture(scope="module")
 def pair() -> tuple[Skill, ...]:
     return quick()
+
+
+@pytest.fixture(scope="module")
+def alone() -> Skill:
+    return train("point_x", settings=SETTINGS)
 
 
 def rows(skill: Skill) -> set[tuple[float, ...]]:
@@ -49,8 +55,7 @@ def test_every_task_becomes_a_skill_that_knows_its_siblings(pair: tuple[Skill, .
     assert all("skillkit train point_x point_y --seed 0" in skill.card for skill in pair)
 
 
-def test_each_learns_as_often_as_alone(pair: tuple[Skill, ...]) -> None:
-    alone = train("point_x", settings=SETTINGS)
+def test_each_learns_as_often_as_alone(pair: tuple[Skill, ...], alone: Skill) -> None:
     for skill in pair:
         assert skill.manifest.timing["updates"] == alone.manifest.timing["updates"]
         assert [row["step"] for row in skill.curve] == [row["step"] for row in alone.curve]
@@ -77,9 +82,8 @@ def test_the_critics_differ_and_so_do_the_policies(pair: tuple[Skill, ...]) -> N
     assert (values[0] - values[1]).abs().mean() > 0.1
 
 
-def test_one_task_is_what_it_was_alone() -> None:
+def test_one_task_is_what_it_was_alone(alone: Skill) -> None:
     (together,) = quick("point_x")
-    alone = train("point_x", settings=SETTINGS)
     assert same(together, alone) and together.manifest.siblings == []
 
 
@@ -104,8 +108,8 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
         assert [row["step"] for row in skill.curve] == [800, 1_600]
 
 
-def test_siblings_compose() -> None:
-    composed = compose(quick(), settings=BRIEF)
+def test_siblings_compose(pair: tuple[Skill, ...]) -> None:
+    composed = compose(pair, settings=BRIEF)
     assert len(composed.replay) == 1_600
 
 

@@ -19,13 +19,15 @@ from skillkit.workflows.common import check_finite
 from skillkit.workflows.train import check_names, configure, train
 from tests.point_skills import SHORT
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 SETTINGS = {**SHORT, "sac.hidden": (16, 16), "sac.batch_size": 32}
 
 
 def quick(expression: Task | str = "point_x", seed: int = 0, **changes: Any) -> Skill:
-    """A training of a third of a second."""
+    """A training of a quarter of a second; a setting that is None is the recipe's own."""
     settings = SETTINGS | changes.pop("settings", {})
-    return train(expression, settings=settings, seed=seed, **changes)
+    given = {key: value for key, value in settings.items() if value is not None}
+    return train(expression, settings=given, seed=seed, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +63,10 @@ def test_the_skill_says_what_it_is_and_is_not_saved(skill: Skill, registry_folde
 
 
 def test_it_updates_as_often_as_its_recipe_says(skill: Skill) -> None:
-    assert skill.manifest.config["train"]["update_every"] == 4
-    assert skill.manifest.timing["updates"] == (1_600 - 400) / 4 + 2  # the step that ends warm-up
+    found = quick(settings={"train.update_every": None, "train.steps": 800}).manifest
+    assert found.config["train"]["update_every"] == 4
+    assert found.timing["updates"] == (800 - 400) / 4 + 2  # the step that ends warm-up
+    assert skill.manifest.timing["updates"] == (1_600 - 400 + 8) // 12
 
 
 def test_the_curve_has_a_row_per_evaluation(skill: Skill) -> None:
@@ -182,7 +186,8 @@ SQL = {"sql.particles": 8, "sql.value_samples": 8, "sql.batch_size": 16}
 
 def test_soft_q_learning_makes_a_skill_like_any_other() -> None:
     """On the recipe for soft actor-critic; the card says how to make it again."""
-    found = quick(algorithm="sql", settings=SQL).save()
+    few = SQL | {"train.update_every": None, "train.steps": 800}
+    found = quick(algorithm="sql", settings=few).save()
     assert found.manifest.algorithm == "sql" and found.manifest.policy["kind"] == "implicit"
     assert "skillkit train point_x --algorithm sql --seed 0" in found.card
     config = found.manifest.config
@@ -192,11 +197,11 @@ def test_soft_q_learning_makes_a_skill_like_any_other() -> None:
     for deterministic in (True, False):
         act = found.controller(deterministic=deterministic)
         assert np.isfinite(act(np.zeros(4))).all()
-    assert same(found, quick(algorithm="sql", settings=SQL))
+    assert same(found, quick(algorithm="sql", settings=few))
 
 
 def test_a_cooling_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    cooling = LONGER | SQL | {"sql.alpha_start": 2.0}
+    cooling = LONGER | SQL | {"sql.alpha_start": 2.0, "train.update_every": 8}  # each step once
     options = {"algorithm": "sql", "settings": cooling}
     checkpoints = interrupted(tmp_path / "run", 2_000, **options)
     resumed = quick(resume=checkpoints.latest, **options)
