@@ -5,7 +5,18 @@ from __future__ import annotations
 import click
 
 from skillkit import __version__, console
-from skillkit.commands import composing, listing, looking, playing, relating, training, upkeep
+from skillkit.commands import (
+    composing,
+    exporting,
+    filming,
+    listing,
+    looking,
+    playing,
+    relating,
+    reporting,
+    training,
+    upkeep,
+)
 
 COMMANDS = (
     training.train,
@@ -16,8 +27,11 @@ COMMANDS = (
     looking.show,
     playing.evaluate,
     playing.plot,
+    filming.play,
+    exporting.export,
     relating.diff,
     relating.lineage,
+    reporting.report,
     upkeep.alias,
     upkeep.tag,
     upkeep.rename,

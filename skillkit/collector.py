@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,7 @@ class Collector:
         self.prior = Prior(spec.action_dim, spec.unbounded)
         self.exploration = exploration or Exploration()
         self.steps = 0  # environment steps taken, over all environments
+        self.before = 0  # of them before the latest call
         self.returns: deque[float] = deque(maxlen=20)  # of the latest finished episodes [r]
         self.obs: Array | None = None  # (E, O)
         self.episodes = env.num_envs  # begun so far
@@ -97,13 +98,47 @@ class Collector:
         self._straying = torch.zeros(env.num_envs, dtype=torch.bool)
         self._acting = torch.arange(env.num_envs) % max(len(self.tasks), 1)
 
-    def resume(self, steps: int, episodes: int) -> None:
-        """Go on after an interruption: the environments begin new episodes."""
-        self.steps, self.obs = steps, None
+    def state(self) -> dict[str, Any]:
+        """Plain data, for a checkpoint: everything but the environment and the replay."""
+        assert self.obs is not None, "there is nothing to save before the first step"
+        return {
+            "steps": self.steps,
+            "before": self.before,
+            "episodes": self.episodes,
+            "returns": [*self.returns],
+            "obs": self.obs.tolist(),
+            "episode": self._episode.tolist(),
+            "running": self._running.tolist(),
+            "last": {purpose: noise.tolist() for purpose, noise in self._last.items()},
+            "begun": self._begun.tolist(),
+            "straying": self._straying.tolist(),
+            "acting": self._acting.tolist(),
+            "generator": self.generator.get_state().tolist(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `state`; the environment must go on where it was, too."""
+        self.steps, self.before = state["steps"], state["before"]
+        self.episodes = state["episodes"]
+        self.returns.clear()
+        self.returns.extend(state["returns"])
+        self.obs = np.array(state["obs"], np.float32)
+        self._episode = np.array(state["episode"])
+        self._running = np.array(state["running"])
+        self._last = {purpose: torch.tensor(noise) for purpose, noise in state["last"].items()}
+        self._begun = torch.tensor(state["begun"])
+        self._straying = torch.tensor(state["straying"])
+        self._acting = torch.tensor(state["acting"])
+        self.generator.set_state(torch.tensor(state["generator"], dtype=torch.uint8))
+
+    def restart(self) -> None:
+        """Begin a new episode in every environment, as if none had been running."""
+        seed = int(torch.randint(2**31, (), generator=self.generator))  # not those of the beginning
+        self.obs, _ = self.env.reset(seed=seed)
         self._begun[:] = True
         self._running[:] = 0.0
-        self._episode = episodes + np.arange(self.env.num_envs)
-        self.episodes = episodes + self.env.num_envs
+        self._episode = self.episodes + np.arange(self.env.num_envs)
+        self.episodes += self.env.num_envs
 
     def step(self, policies: Sequence[Policy]) -> None:
         """One step in every environment; without a policy the action is the prior's.
@@ -123,6 +158,7 @@ class Collector:
             self.obs, action, pre_tanh, np.stack(rewards, axis=1), terminated, truncated, next_obs,
             self._episode, self.steps, lasted,
         )  # fmt: skip
+        self.before = self.steps
         self.steps += int(lasted.sum())
         self._running += reward
         self.obs = self._reset(next_obs, terminated | truncated)

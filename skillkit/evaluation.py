@@ -108,7 +108,7 @@ def evaluate(
     env = make(task, num_envs, seed=seed, threads=threads)
     try:
         log = _Log(episodes, task, paths, progress)
-        noise = partial(_noise, dim=noise_dim, hold=hold_noise)
+        noise = partial(action_noise, dim=noise_dim, hold=hold_noise)
         _play(act, begin or (lambda rows: None), env, episode_seeds(seed, episodes), noise, log)
     finally:
         env.close()
@@ -120,7 +120,7 @@ def episode_seeds(seed: int, episodes: int) -> list[int]:
     return [int(word) for word in np.random.SeedSequence(seed).generate_state(episodes)]
 
 
-def _noise(seed: int, dim: int, hold: bool) -> Noise:
+def action_noise(seed: int, dim: int, hold: bool = False) -> Noise:
     """Of the actions of one episode; its environment draws from (seed, 0), which equals seed."""
     stream = np.random.default_rng((seed, 1))
     draws = (stream.standard_normal(dim, np.float32) for _ in itertools.count())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from skillkit.errors import InvalidValue
+from skillkit.errors import CorruptSkill, InvalidValue
 from skillkit.types import Array, Batch, Spec
 
 Relabel = Callable[[Array, Array, Array], Array]  # (obs, native action, next_obs) -> (B,)
@@ -33,6 +33,7 @@ class Sampling:
 
     n_step: int = 1  # transitions in a row whose rewards are summed: from afar a rare one is seen
     rewarded_share: float = 0.0  # of each batch, from episodes that met a reward above 0, if any
+    symmetric: bool = True  # each transition as one of its images, where the task has symmetries
 
     def __post_init__(self) -> None:
         if self.n_step < 1:
@@ -44,6 +45,7 @@ class Sampling:
 
 
 REFRESH = 1_000  # new rows after which it is looked up again which episodes met a reward
+REWARDED = "rewarded/"  # before the task, in a checkpoint
 
 
 class ReplayBuffer:
@@ -80,13 +82,23 @@ class ReplayBuffer:
         self.episode = torch.zeros(self.capacity, dtype=torch.int64)
         self.ended = torch.zeros(self.capacity, 2, dtype=torch.bool)  # terminated, truncated
         self.step = torch.zeros(self.capacity, dtype=torch.int64)
-        self.cursor, self.size = 0, 0
+        self.added = 0  # rows so far, those that were overwritten since among them
         self.stride = 1  # rows from a transition to the next one of its episode
         self._rewarded: dict[int, Tensor] = {}  # rows of episodes with a reward, by task
         self._unseen = 0  # rows since these were looked up
 
     def __len__(self) -> int:
         return self.size
+
+    @property
+    def size(self) -> int:
+        """Rows that are stored."""
+        return min(self.added, self.capacity)
+
+    @property
+    def cursor(self) -> int:
+        """Where the next row goes."""
+        return self.added % self.capacity
 
     @property
     def nbytes(self) -> int:
@@ -119,11 +131,10 @@ class ReplayBuffer:
         self._append(rows, torch.from_numpy(episode), ended, torch.full((len(obs),), step))
 
     def _append(self, rows: Tensor, episode: Tensor, ended: Tensor, step: Tensor) -> None:
-        where = (self.cursor + torch.arange(len(rows))) % self.capacity
+        where = torch.arange(self.added, self.added + len(rows)) % self.capacity
         self.rows[where.to(self.rows.device)] = rows.to(self.rows.device)
         self.episode[where], self.ended[where], self.step[where] = episode, ended, step
-        self.cursor = int((self.cursor + len(rows)) % self.capacity)
-        self.size = min(self.size + len(rows), self.capacity)
+        self.added += len(rows)
         self._unseen += len(rows)
 
     def sample(
@@ -146,8 +157,9 @@ class ReplayBuffer:
 
     def rewarded(self, task: int = 0) -> Tensor:
         """Rows of the episodes that met a reward above 0, as of not long ago. (n,)"""
-        if task not in self._rewarded or self._unseen >= REFRESH:
+        if not self._rewarded or self._unseen >= REFRESH:
             self._rewarded, self._unseen = {}, 0
+        if task not in self._rewarded:
             *_, rewards = self._columns(self.rows[: self.size])
             episode = self.episode[: self.size]
             met = episode[rewards[:, task].cpu() > 0].unique()
@@ -217,33 +229,57 @@ class ReplayBuffer:
         return other
 
     def state(self) -> dict[str, Tensor]:
-        """What is stored, for a checkpoint."""
-        kept = slice(0, self.size)
+        """All but the rows, for a checkpoint."""
+        counts = {
+            "added": self.added,
+            "size": self.size,
+            "stride": self.stride,
+            "unseen": self._unseen,
+        }
+        found = {f"{REWARDED}{task}": where for task, where in self._rewarded.items()}
+        return {key: torch.tensor(count) for key, count in counts.items()} | found
+
+    def since(self, number: int = 0) -> dict[str, Tensor]:
+        """The rows that were added after the first `number` ones and are still there."""
+        first = max(number, self.added - self.size)
+        where = torch.arange(first, self.added) % self.capacity
         return {
-            "rows": self.rows[kept],
-            "episode": self.episode[kept],
-            "ended": self.ended[kept],
-            "step": self.step[kept],
-            "cursor": torch.tensor(self.cursor),
+            "first": torch.tensor(first),  # how many were added before these
+            "rows": self.rows[where.to(self.rows.device)],
+            "episode": self.episode[where],
+            "ended": self.ended[where],
+            "step": self.step[where],
         }
 
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Inverse of `state`.
+    def load_state(
+        self, state: Mapping[str, Tensor], parts: Iterable[Mapping[str, Tensor]]
+    ) -> None:
+        """Inverse of `state` and, of all rows in as many parts as there are, of `since`.
 
         Raises:
             InvalidValue: they do not fit; a ring that went around needs one of the same size.
+            CorruptSkill: a part is missing.
         """
-        count, cursor = len(state["rows"]), int(state["cursor"])
-        around = cursor not in (0, count)
-        if count > self.capacity or (around and count < self.capacity):
+        added, size = int(state["added"]), int(state["size"])
+        if size > self.capacity or (added > size and size < self.capacity):
             raise InvalidValue(
-                f"a ring of {count} transitions does not fit one that holds {self.capacity}; "
+                f"a ring of {size} transitions does not fit one that holds {self.capacity}; "
                 "resume with the train.replay_capacity of before"
             )
-        self.cursor, self.size = 0, 0
-        self._append(state["rows"], state["episode"], state["ended"], state["step"])
-        if around:
-            self.cursor = cursor
+        self.added = added - size
+        for part in parts:
+            gone = self.added - int(part["first"])  # overwritten before the state was taken
+            if gone < 0:
+                break
+            self._append(*(part[key][gone:] for key in ("rows", "episode", "ended", "step")))
+        if self.added != added:
+            raise CorruptSkill(f"rows are missing after the first {self.added}")
+        self.stride, self._unseen = int(state["stride"]), int(state["unseen"])
+        self._rewarded = {
+            int(key.removeprefix(REWARDED)): where.to(self.rows.device, copy=True)
+            for key, where in state.items()
+            if key.startswith(REWARDED)
+        }
 
     def episodes(self, limit: int | None = None, task: int = 0) -> dict[str, Tensor]:
         """Whole episodes as the tensors of `EPISODE_KEYS`, at most `limit` transitions of them,

@@ -39,11 +39,14 @@ COMMANDS = (
     "copy",
     "diff",
     "evaluate",
+    "export",
     "gc",
     "lineage",
     "list",
+    "play",
     "plot",
     "rename",
+    "report",
     "rm",
     "show",
     "stack",
@@ -224,17 +227,18 @@ def test_ctrl_c_keeps_the_run_and_resume_ends_it(mine: Path) -> None:
     assert errors.splitlines()[-1] == "Error: stopped; the run was saved, continue it with --resume"
     assert "Traceback" not in errors
     state = json.loads((mine / ".runs/point_x/checkpoint/state.json").read_text())
-    assert load("point_x").reference == "point_x@1" and 3_000 <= state["steps"] < 30_000
+    steps = state["collector"]["steps"]
+    assert load("point_x").reference == "point_x@1" and 3_000 <= steps < 30_000
 
     assert (
         "has seed 0, not 1" in answer("train", "point_x", "--resume", *LONG, "--seed", 1).sentence
     )
-    shorter = [*LONG, f"--set=train.steps={state['steps'] + 1_000}"]
+    shorter = [*LONG, f"--set=train.steps={steps + 1_000}"]
     found = answer("train", "point_x", "--resume", *shorter)
     assert found.code == 0 and found.out.startswith("saved point_x@2")
-    assert load("point_x").metrics["steps"] == state["steps"] + 1_000
-    steps = [int(line.split("/")[0].replace(",", "")) for line in found.err.splitlines() if line]
-    assert steps and min(steps) > state["steps"]
+    assert load("point_x").metrics["steps"] == steps + 1_000
+    shown = [int(line.split("/")[0].replace(",", "")) for line in found.err.splitlines() if line]
+    assert shown and min(shown) > steps
     assert not (mine / ".runs/point_x").exists()
     assert "no interrupted run of point_x" in answer("train", "point_x", "--resume").sentence
 
@@ -281,10 +285,10 @@ def test_an_interrupted_stack_goes_on(mine: Path) -> None:
         "stack.hold 3, not 2"
         in answer("stack", *command, "--resume", "--set=stack.hold=2").sentence
     )
-    shorter = [*command, f"--set=train.steps={state['steps'] + 1_000}"]
+    shorter = [*command, f"--set=train.steps={state['collector']['steps'] + 1_000}"]
     found = answer("stack", *shorter, "--resume")
     assert found.code == 0 and found.out.startswith("saved point_x/point_y@1")
-    assert load("point_x/point_y").metrics["steps"] >= state["steps"] + 1_000
+    assert load("point_x/point_y").metrics["steps"] >= state["collector"]["steps"] + 1_000
     assert not (mine / ".runs/point_x--point_y").exists()
 
 

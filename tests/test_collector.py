@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -52,7 +54,7 @@ def play(collector: Collector, policy: Policy | None, steps: int) -> Array:
     for _ in range(steps):
         collector.step([policy] if policy else [])
     assert len(collector.replay) == before + steps * envs
-    u = collector.replay.state()["rows"][before:, -3]
+    u = collector.replay.since()["rows"][before:, -3]
     return u.reshape(steps, envs).double().numpy()
 
 
@@ -104,7 +106,7 @@ def test_every_episode_has_a_number_of_its_own() -> None:
     """Those that begin at the same moment too: after 12 steps three do."""
     collector = started(envs=4)
     play(collector, standard(), 40)
-    state = collector.replay.state()
+    state = collector.replay.since()
     pairs = set(
         zip(state["episode"].tolist(), [w[:2] for w in who(state["rows"][:, :3])], strict=True)
     )
@@ -139,28 +141,40 @@ def test_only_the_latest_returns_are_kept() -> None:
     assert set(np.round(np.array(collector.returns) / reward, 5)) == {3, 4, 5, 6}
 
 
-def test_resume_begins_new_episodes_and_keeps_counting() -> None:
+def test_what_is_restored_goes_on_to_the_last_bit() -> None:
+    """In the middle of episodes, with correlated noise and stretches of uniform actions."""
+    rng, changes = np.random.default_rng(0), {"correlation": 0.9, "share": 0.4, "length": 4.0}
+    collector = started(envs=3, **changes)
+    play(collector, standard(), 7)
+    saved = json.loads(json.dumps(collector.state()))
+    fresh = started(envs=3, seed=int(rng.integers(9)), **changes)
+    fresh.env = copy.deepcopy(collector.env)
+    fresh.load_state(saved)
+    assert fresh.state() == saved
+    np.testing.assert_array_equal(play(fresh, standard(), 20), play(collector, standard(), 20))
+    assert fresh.state() == collector.state() != saved
+
+
+def test_a_restart_begins_new_episodes_and_keeps_counting() -> None:
     collector = started(envs=3)
     play(collector, standard(), 7)
     counted, begun = collector.steps, collector.episodes
-    fresh = started(envs=3)
-    fresh.replay.load_state(collector.replay.state())
-    fresh.resume(counted, begun)
-    u = play(fresh, standard(), 5)
-    assert fresh.steps == counted + 15
-    new = fresh.replay.state()["episode"][-15:]
-    assert new.min() == begun and fresh.episodes == int(new.max()) + 1 + 1  # one just began
     assert collector.replay.episode[: len(collector.replay)].max() < begun
-    steps = fresh.replay.state()["step"][-15:]
-    assert steps.tolist() == [counted + 3 * t for t in range(5) for _ in range(3)]
-    assert fresh.returns[0] == pytest.approx((2 + 4 * np.tanh(u[:3, 0])).sum(), rel=1e-5)
+    collector.restart()
+    u = play(collector, standard(), 5)
+    assert collector.steps == counted + 15
+    new = collector.replay.since(counted)
+    assert new["episode"].min() == begun
+    assert collector.episodes == int(new["episode"].max()) + 1 + 1  # one just began
+    assert new["step"].tolist() == [counted + 3 * t for t in range(5) for _ in range(3)]
+    assert collector.returns[-3] == pytest.approx((2 + 4 * np.tanh(u[:3, 0])).sum(), rel=1e-5)
 
 
-def test_resume_drops_what_was_running() -> None:
-    """The same collector: half an episode before the interruption is in no return."""
+def test_a_restart_drops_what_was_running() -> None:
+    """Half an episode before the interruption is in no return."""
     collector = started(envs=1)
     play(collector, point(0.3), 2)
-    collector.resume(collector.steps, collector.episodes)
+    collector.restart()
     play(collector, point(0.3), 3)
     assert list(collector.returns) == pytest.approx([3 * (2 + 4 * math.tanh(0.3))], rel=1e-5)
     batch = collector.replay.all()
@@ -331,7 +345,7 @@ def taking_turns(collector: Collector, steps: int) -> Array:
     """Which of the two acted. (T, E)"""
     for _ in range(steps):
         collector.step([point(-1.0), point(1.0)])
-    u = collector.replay.state()["rows"][:, -4]
+    u = collector.replay.since()["rows"][:, -4]
     return (u.reshape(steps, -1) > 0).numpy()
 
 

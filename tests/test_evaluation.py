@@ -32,8 +32,12 @@ class Walkers:
     def observe(self) -> Array:
         return self.x[:, None].copy()
 
-    def healthy(self) -> Array:
-        return np.isfinite(self.x)
+    @property
+    def state(self) -> Array:
+        return self.x[:, None]
+
+    def load_state(self, state: Array) -> None:
+        self.x = state[:, 0]
 
 
 class Line(Domain):

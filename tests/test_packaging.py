@@ -44,6 +44,7 @@ def test_wheel_carries_content_and_types(dist: Path) -> None:
     content = tracked("tasks") | tracked("skills")
     assert {f"skillkit/{name}" for name in content} <= names
     assert {"skillkit/py.typed", "skillkit/tasks/pusher.py", "skillkit/cli.py"} <= names
+    assert {"skillkit/report/page/page.css", "skillkit/report/page/page.js"} <= names
     for kind, ending in (("tasks/assets", ".xml"), ("skills/push_x", "skill.json")):
         assert any(n.startswith(f"skillkit/{kind}/") and n.endswith(ending) for n in names), kind
     strays = [n for n in names if not re.match(r"skillkit(-[^/]*\.dist-info)?/", n)]

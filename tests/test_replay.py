@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from skillkit.errors import InvalidValue
+from skillkit.errors import CorruptSkill, InvalidValue
 from skillkit.replay import EPISODE_KEYS, REFRESH, ReplayBuffer, Sampling, union
 from tests.replays import GAMMA, empty, filled, put, reward_of, same, unit_u, who, wrapped
 from tests.toys import spec
@@ -185,11 +186,16 @@ def test_a_replay_whose_tensors_do_not_belong_together(key: str) -> None:
 # Checkpoints
 
 
+def restored(again: ReplayBuffer, replay: ReplayBuffer, *parts: dict[str, Tensor]) -> None:
+    """With all rows in one part, unless there are others."""
+    again.load_state(replay.state(), parts or [replay.since()])
+
+
 @pytest.mark.parametrize("lengths", [[3, 2], [5, 5], [4, 4, 4], [4, 4, 4, 9]])
 def test_state_continues_exactly(lengths: list[int]) -> None:
     """Partly filled, just full, and gone around: contents, samples and what comes next."""
     replay, again = filled(lengths, capacity=10), empty(10)
-    again.load_state({key: value.clone() for key, value in replay.state().items()})
+    restored(again, replay)
     for t in range(3):
         for one in (replay, again):
             put(one, [50, 51], t, step=7)
@@ -201,7 +207,7 @@ def test_state_continues_exactly(lengths: list[int]) -> None:
 
 def test_a_longer_run_continues_a_ring_that_is_not_full() -> None:
     replay, again = filled([5, 5], capacity=10), empty(16)
-    again.load_state(replay.state())
+    restored(again, replay)
     for t in range(4):
         put(again, [2], t)
     assert who(again.all().obs)[-4:] == [(2, t) for t in range(4)] and len(again) == 14
@@ -212,7 +218,50 @@ def test_a_longer_run_continues_a_ring_that_is_not_full() -> None:
 @pytest.mark.parametrize("capacity", [9, 11])
 def test_a_ring_of_another_size_is_refused(capacity: int) -> None:
     with pytest.raises(InvalidValue, match=f"10 transitions .* holds {capacity}"):
-        empty(capacity).load_state(wrapped().state())
+        restored(empty(capacity), wrapped())
+
+
+@pytest.mark.parametrize("capacity", [4, 9, 50])
+def test_parts_make_the_whole(capacity: int) -> None:
+    """Each has what came after the one before; of some the rows were overwritten since."""
+    replay, parts, known = empty(capacity), [], 0
+    for number, length in enumerate((2, 7, 1, 12, 3)):
+        for t in range(length):
+            put(replay, [number], t)
+        parts.append(replay.since(known))
+        known = replay.added
+        for kept in (parts, parts[-4:] if capacity < 20 else parts):
+            again = empty(capacity)
+            restored(again, replay, *kept)
+            assert torch.equal(again.rows, replay.rows)
+            assert (again.cursor, len(again)) == (replay.cursor, len(replay))
+            same(again.episodes(), replay.episodes())
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_a_part_that_is_missing(missing: int) -> None:
+    replay, parts = empty(50), []
+    for number in range(3):
+        put(replay, [number], 0)
+        parts.append(replay.since(number))
+    del parts[missing]
+    with pytest.raises(CorruptSkill, match=f"rows are missing after the first {missing}"):
+        restored(empty(50), replay, *parts)
+
+
+def test_what_was_looked_up_and_how_far_the_next_row_is_come_back() -> None:
+    replay, again = empty(50), empty(50)
+    for t in range(6):
+        put(replay, [0, 1], t)
+    found = replay.rewarded()
+    put(replay, [0, 1], 6)  # not looked up yet
+    restored(again, replay)
+    assert torch.equal(again.rewarded(), found) and len(found) and found.max() < 12
+    sampling = Sampling(n_step=3, rewarded_share=0.5)
+    a, b = (
+        one.sample(64, torch.Generator().manual_seed(0), 0, sampling) for one in (replay, again)
+    )
+    assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 # Decisions that are held

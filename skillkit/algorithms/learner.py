@@ -80,7 +80,7 @@ class Learner(ABC):
                 for key, value in flat.items():
                     if key.startswith(f"{name}.adam/"):
                         _, index, slot = key.rsplit("/", 2)
-                        slots.setdefault(int(index), {})[slot] = value
+                        slots.setdefault(int(index), {})[slot] = value.clone()  # not the file's
                 groups = optimizer.state_dict()["param_groups"]
                 optimizer.load_state_dict({"state": slots, "param_groups": groups})
         except (KeyError, RuntimeError, ValueError) as error:

@@ -109,13 +109,13 @@ def _outcome(
         played = {n: evaluated(s, task, episodes, False, seed) for n, s in skills.items()}
         return plots.outcome(played), ""
     skill = skills[name]
-    wanted = _task(skill, task)
+    wanted = task_of(skill, task)
     with console.Progress("episodes") as progress:
         act = skill.controller()
         return draw(name, wanted, act, lambda: skill.q, episodes, seed, progress=progress.counts)
 
 
-def _task(skill: Skill, task: str | None) -> Task:
+def task_of(skill: Skill, task: str | None) -> Task:
     """The task that a skill is to play, its own by default."""
     from skillkit.envs import task as find_task
 
@@ -141,7 +141,7 @@ def evaluated(skill: Skill, task: str | None, episodes: int, sample: bool, seed:
 
     act = skill.controller(deterministic=not sample)
     noise = act.noise_dim if sample else 0
-    wanted = _task(skill, task)
+    wanted = task_of(skill, task)
     with console.Progress("episodes") as progress:
         return play(
             act.batch, wanted, episodes, seed,

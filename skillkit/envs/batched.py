@@ -16,7 +16,7 @@ from skillkit.errors import InvalidValue
 from skillkit.types import Array, Entry, Spec
 
 if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
+    from skillkit.envs.vector import ResumableEnv
 
 
 class BatchedDomain(Domain):
@@ -56,9 +56,7 @@ class BatchedDomain(Domain):
     def spec(self) -> Spec:
         return Spec(self.entries, self.actions, self.dt)
 
-    def vector_env(
-        self, task: Task, num_envs: int, seed: int, threads: int
-    ) -> VectorEnv[Any, Any, Any]:
+    def vector_env(self, task: Task, num_envs: int, seed: int, threads: int) -> ResumableEnv:
         from skillkit.envs.vector import TaskVectorEnv
 
         scene = task.scene_file
@@ -86,5 +84,5 @@ class BatchedSimulation:
     def observe(self) -> Array:
         return self.domain.observe(self.state)
 
-    def healthy(self) -> Array:
-        return np.asarray(np.isfinite(self.state).all(axis=-1))
+    def load_state(self, state: Array) -> None:
+        self.state[:] = state

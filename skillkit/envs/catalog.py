@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from skillkit.envs.domain import Domain
 from skillkit.envs.expression import combine, parse
@@ -19,7 +19,7 @@ from skillkit.envs.task import Task
 from skillkit.errors import InvalidValue, TaskFileError, UnknownName
 
 if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
+    from skillkit.envs.vector import ResumableEnv
 
 GYM = "gym:"
 VARIABLE = "SKILLKIT_TASKS"
@@ -169,7 +169,7 @@ def domain(name: str) -> Domain:
     return _lookup("domain", name, found.domains, found.broken)
 
 
-def make(task: Task, num_envs: int, seed: int, threads: int = 1) -> VectorEnv[Any, Any, Any]:
+def make(task: Task, num_envs: int, seed: int, threads: int = 1) -> ResumableEnv:
     """`num_envs` episodes of a task, stepped together, behind Gymnasium's VectorEnv.
 
     Nothing resets by itself: reset ended sub-environments with

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skillkit.envs.symmetry import Symmetry
 from skillkit.errors import InvalidValue
 from skillkit.types import Array, Spec
 
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
 
     from skillkit.envs.task import Task
+    from skillkit.envs.vector import ResumableEnv
 
 Recipe = tuple[str, Mapping[str, Any]]  # algorithm, settings
+PICTURE = (480, 480)  # height, width [pixels]
 
 
 class Domain(ABC):
@@ -28,12 +31,14 @@ class Domain(ABC):
         plane: the two observation entries that a top view draws, or None.
         recipe: how its tasks are trained unless they say otherwise.
         relabellable: rewards are functions of stored transitions.
+        symmetries: from which all images of a transition follow that the dynamics have as well.
     """
 
     name: str
     plane: tuple[str, str] | None = None
     recipe: Recipe = ("sac", {})
     relabellable: bool = True
+    symmetries: tuple[Symmetry, ...] = ()
 
     @property
     @abstractmethod
@@ -41,13 +46,14 @@ class Domain(ABC):
         """Names, units and bounds of observation and action, and the control period [s]."""
 
     @abstractmethod
-    def vector_env(
-        self, task: Task, num_envs: int, seed: int, threads: int
-    ) -> VectorEnv[Any, Any, Any]:
+    def vector_env(self, task: Task, num_envs: int, seed: int, threads: int) -> ResumableEnv:
         """`num_envs` simulations of `task`, stepped together."""
 
-    def draw(self, env: VectorEnv[Any, Any, Any]) -> Array:
+    def draw(self, env: VectorEnv[Any, Any, Any], size: tuple[int, int] = PICTURE) -> Array:
         """Picture of the first sub-environment. -> (height, width, 3) uint8
+
+        Args:
+            size: height and width [pixels].
 
         Raises:
             InvalidValue: this domain cannot be drawn, or not on this machine.

@@ -89,6 +89,7 @@ def _sum(parts: tuple[tuple[float, Task], ...]) -> Task:
         solved=_all_solved([part for _, part in parts]),
         scene=first.scene,
         inputs=_read_by_any([part for _, part in parts]),
+        symmetric=all(part.symmetric for _, part in parts),
         recipe=first.recipe,
         file=first.file,
         parts=parts,

@@ -9,14 +9,21 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.vector.utils import batch_space
 
 from skillkit.envs.domain import Domain
 from skillkit.envs.interaction import interact
 from skillkit.envs.mujoco import divert_warnings
 from skillkit.envs.task import Task
-from skillkit.envs.vector import checked_actions, must_run, reset_mask, seeds, spaces
+from skillkit.envs.vector import (
+    ResumableEnv,
+    checked_actions,
+    must_run,
+    reset_mask,
+    seeds,
+    spaces,
+)
 from skillkit.errors import InvalidValue, NonFinite, UnknownName
 from skillkit.types import Array, Entry, Spec
 
@@ -63,14 +70,15 @@ class GymDomain(Domain):
     def sources(self) -> dict[str, bytes]:
         return {self.name: f"gymnasium {gymnasium.__version__}".encode()}
 
-    def vector_env(
-        self, task: Task, num_envs: int, seed: int, threads: int
-    ) -> VectorEnv[Any, Any, Any]:
+    def vector_env(self, task: Task, num_envs: int, seed: int, threads: int) -> ResumableEnv:
         return GymVectorEnv(task, self, num_envs, seed)
 
 
-class GymVectorEnv(VectorEnv[Array, Array, Array]):
-    """E copies of a Gymnasium environment under the laws of `TaskVectorEnv`."""
+class GymVectorEnv(ResumableEnv):
+    """E copies of a Gymnasium environment under the laws of `TaskVectorEnv`.
+
+    Only they know their state, so what `ResumableEnv.state` asks for is not to be had.
+    """
 
     def __init__(self, task: Task, domain: GymDomain, num_envs: int, seed: int) -> None:
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}

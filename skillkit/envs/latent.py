@@ -7,14 +7,14 @@ takes another policy on top, so a stack of any depth is made by wrapping.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from skillkit.envs.vector import must_run, spaces
+from skillkit.envs.vector import ResumableEnv, must_run, spaces
 from skillkit.errors import InvalidValue, NonFinite
 from skillkit.types import Array, Entry, Spec
 
@@ -33,7 +33,7 @@ def latent_spec(spec: Spec, hold: int) -> Spec:
     return Spec(spec.observation, latents, hold * spec.dt)
 
 
-class LatentAction(VectorEnv[Array, Array, Array]):
+class LatentAction(ResumableEnv):
     """E episodes, acted upon by latents h (E, A), each held for up to `hold` steps of `env`.
 
     A decision that lasts m environment steps is worth R = sum_{k<m} gamma^k r_k; `info["lasted"]`
@@ -106,6 +106,18 @@ class LatentAction(VectorEnv[Array, Array, Array]):
                 self._obs, _ = self.env.reset(options={"reset_mask": idle})
         self._over = terminated | truncated
         return final, reward, terminated, truncated, {LASTED: lasted}
+
+    def state(self) -> dict[str, Any] | None:
+        """As `ResumableEnv.state`: between decisions no latent is held."""
+        below = self.env.state()
+        own = {"obs": self._obs.tolist(), "over": self._over.tolist()}
+        return None if below is None else {"below": below, **own}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """As `ResumableEnv.load_state`."""
+        self.env.load_state(state["below"])
+        self._obs = np.array(state["obs"], np.float32)
+        self._over[:] = state["over"]
 
     def _checked(self, latent: Array) -> Array:
         """Finite numbers, (E, A)."""

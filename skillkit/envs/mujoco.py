@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skillkit.envs.domain import Domain
+from skillkit.envs.domain import PICTURE, Domain
 from skillkit.envs.task import Task
 from skillkit.errors import InvalidValue
 from skillkit.types import Array, Entry, Spec
@@ -21,7 +21,8 @@ if TYPE_CHECKING:  # importing MuJoCo takes longer than listing every task
     from mujoco import MjData, MjModel
     from mujoco.batch import Batch
 
-PICTURE = (480, 480)  # height, width [pixels]
+    from skillkit.envs.vector import ResumableEnv
+
 SCENE = "scene/"  # before the name of everything that a scene brings
 
 
@@ -74,27 +75,30 @@ class MujocoDomain(Domain):
     def sources(self) -> dict[str, bytes]:
         return super().sources() | {self.asset: self.model_file.read_bytes()}
 
-    def vector_env(
-        self, task: Task, num_envs: int, seed: int, threads: int
-    ) -> VectorEnv[Any, Any, Any]:
+    def vector_env(self, task: Task, num_envs: int, seed: int, threads: int) -> ResumableEnv:
         from skillkit.envs.vector import TaskVectorEnv
 
         model = compiled(self.model_file, task.scene_file)
         simulation = MujocoSimulation(self, model, num_envs, threads)
         return TaskVectorEnv(task, simulation, task.start or self.start, num_envs, seed)
 
-    def draw(self, env: VectorEnv[Any, Any, Any]) -> Array:
-        import mujoco
-
-        batch = env.unwrapped.simulation.batch  # type: ignore[attr-defined]
-        data = batch.get_data(0)
-        self.decorate(data, env.unwrapped.task)  # type: ignore[attr-defined]
-        mujoco.mj_forward(batch.model, data)
-        renderer = _renderer(batch.model)
-        views = [batch.model.camera(i).name for i in range(batch.model.ncam)]
+    def draw(self, env: VectorEnv[Any, Any, Any], size: tuple[int, int] = PICTURE) -> Array:
+        data = self.posed(env)
+        renderer = _renderer(data.model, *size)
+        views = [data.model.camera(i).name for i in range(data.model.ncam)]
         of_scene = [view for view in views if view.startswith(SCENE)]
         renderer.update_scene(data, of_scene[0] if of_scene else self.camera or -1)
         return np.array(renderer.render())
+
+    def posed(self, env: VectorEnv[Any, Any, Any], data: MjData | None = None) -> MjData:
+        """The first sub-environment as it is to be seen, in `data` if that is given."""
+        import mujoco
+
+        batch = env.unwrapped.simulation.batch  # type: ignore[attr-defined]
+        found: MjData = batch.get_data(0, data)
+        self.decorate(found, env.unwrapped.task)  # type: ignore[attr-defined]
+        mujoco.mj_forward(batch.model, found)
+        return found
 
 
 class MujocoSimulation:
@@ -125,8 +129,13 @@ class MujocoSimulation:
     def observe(self) -> Array:
         return self.domain.observe(self.batch)
 
-    def healthy(self) -> Array:
-        return np.asarray(np.isfinite(self.batch.state).all(axis=-1))
+    @property
+    def state(self) -> Array:
+        return np.asarray(self.batch.state)  # the solver's warm start is in it, too
+
+    def load_state(self, state: Array) -> None:
+        self.batch.state[:] = state
+        self.batch.forward(stage=self._fresh)
 
 
 @cache
@@ -169,13 +178,16 @@ def compiled(asset: Path, scene: Path | None = None) -> MjModel:
 
 
 @cache
-def _renderer(model: MjModel) -> Any:
+def _renderer(model: MjModel, height: int, width: int) -> Any:
     import mujoco
 
+    model.vis.quality.shadowsize = 1024  # a quarter of the default; without a GPU it is the time
+    most = model.vis.global_
+    most.offheight, most.offwidth = max(most.offheight, height), max(most.offwidth, width)
     try:
-        return mujoco.Renderer(model, *PICTURE)
+        return mujoco.Renderer(model, height, width)
     except Exception as error:  # each GL backend has its own
         raise InvalidValue(
-            "no picture without OpenGL; set MUJOCO_GL=egl (or osmesa) before Python starts, "
-            f"or leave render_mode out ({error})"
+            "no picture without OpenGL; install its library EGL (libegl1 on Debian) and set "
+            f"MUJOCO_GL=egl before Python starts ({' '.join(str(error).split())})"
         ) from error

@@ -99,6 +99,8 @@ class Task:
         scene: MJCF file in `assets/` beside the task file: what stands in the world beside the
             robot, such as walls. Skills of different scenes do not compose.
         inputs: names of the observation entries that policies and Q-functions read; None: all.
+        symmetric: whether reward, start and termination are the same for every image under the
+            domain's symmetries, so that a learner may take one for the other.
         recipe: (algorithm, settings), plain data that the workflow validates; None: the domain's.
         file: where it is declared; filled in by the catalogue.
         parts: (weight, task) of a composed task.
@@ -116,6 +118,7 @@ class Task:
     landscape: Landscape | None = None
     scene: str | None = None
     inputs: tuple[str, ...] | None = None
+    symmetric: bool = False
     recipe: Recipe = None  # type: ignore[assignment]  # never None once built
     file: Path | None = None
     parts: tuple[tuple[float, Task], ...] = ()
@@ -148,6 +151,8 @@ class Task:
             for name in self.inputs:
                 if name not in self.on.index:
                     raise UnknownName("observation entry", name, self.on.index)
+        if self.symmetric and not self.on.symmetries:
+            raise InvalidValue(f"{whose}: domain {self.domain} declares no symmetries")
         if self.landscape is not None:
             names = [term.name for term in self.terms]
             self.landscape.check(self.on.plane, self.spec.observation_dim, names)

@@ -6,7 +6,7 @@ returns is always the true next one, and ended sub-environments are reset by mas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,8 +20,27 @@ from skillkit.errors import InvalidValue, NonFinite
 from skillkit.types import Array, Spec
 
 
+class ResumableEnv(VectorEnv[Array, Array, Array]):
+    """A vector environment that a training can leave and take up again."""
+
+    def state(self) -> dict[str, Any] | None:
+        """Plain data with which `load_state` continues the running episodes, bit for bit.
+
+        None where nothing can: they must begin anew.
+        """
+        return None
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `state`, in an environment that was made as that one was."""
+        raise NotImplementedError
+
+
 class Simulation(Protocol):
     """Dynamics of E independent copies of a domain."""
+
+    @property
+    def state(self) -> Array:
+        """Everything that the next step depends on. -> (E, S) float64"""
 
     def reset(self, ids: Array, starts: Sequence[Any]) -> None:
         """Put the copies `ids` into the states `starts`."""
@@ -32,8 +51,8 @@ class Simulation(Protocol):
     def observe(self) -> Array:
         """-> (E, O)"""
 
-    def healthy(self) -> Array:
-        """Whether the whole state of each copy is finite. -> (E,) bool"""
+    def load_state(self, state: Array) -> None:
+        """Continue from that state; what is observed is up to date afterwards."""
 
 
 def spaces(spec: Spec) -> tuple[Box, Box]:
@@ -45,7 +64,7 @@ def spaces(spec: Spec) -> tuple[Box, Box]:
     )
 
 
-class TaskVectorEnv(VectorEnv[Array, Array, Array]):
+class TaskVectorEnv(ResumableEnv):
     """E episodes of one task. Actions are native; whatever exceeds the bounds is clipped.
 
     One random generator per sub-environment: what happens in one does not depend on how many
@@ -122,9 +141,28 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array]):
         self._over = terminated | truncated
         return after, reward, terminated, truncated, {}
 
+    def state(self) -> dict[str, Any]:
+        """As `ResumableEnv.state`."""
+        return {
+            "simulation": self.simulation.state.tolist(),
+            "rngs": [rng.bit_generator.state for rng in self._rngs],
+            "elapsed": self._elapsed.tolist(),
+            "over": self._over.tolist(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """As `ResumableEnv.load_state`."""
+        self.simulation.load_state(np.array(state["simulation"]))
+        for rng, saved in zip(self._rngs, state["rngs"], strict=True):
+            rng.bit_generator.state = saved
+        self._elapsed[:] = state["elapsed"]
+        self._over[:] = state["over"]
+        self._observe()
+
     def _observe(self) -> Array:
         obs = self.simulation.observe().astype(np.float32)
-        self._refuse(~(self.simulation.healthy() & np.isfinite(obs).all(axis=-1)), "state")
+        everything = np.concatenate((self.simulation.state, obs), axis=1)
+        self._refuse(~np.isfinite(everything).all(axis=1), "state")
         self._seen = obs.copy()  # what the caller does to his array is his business
         return obs
 

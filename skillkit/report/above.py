@@ -56,7 +56,7 @@ def paths_figure(name: str, evaluation: Evaluation) -> Figure:
         raise InvalidValue(
             f"{evaluation.task.name} has no goal to draw paths to; draw final positions"
         )
-    figure, axes = _plane(evaluation.task)
+    figure, axes = plane(evaluation.task)
     axes.add_patch(Circle(disc[:2], disc[2], color=GOAL, alpha=0.25, lw=0, zorder=1, label="goal"))
     reached = evaluation.metrics["success"].astype(bool)
     for which, colour, line, marker, label in (
@@ -64,8 +64,8 @@ def paths_figure(name: str, evaluation: Evaluation) -> Figure:
         (reached, REACHED, "-", "o", "reached"),
     ):
         if which.any():
-            tracks = _tracks(evaluation)[which].transpose(2, 1, 0)
-            axes.plot(*tracks, color=colour, ls=line, lw=1.0, alpha=0.6, zorder=3)
+            lines = tracks(evaluation)[which].transpose(2, 1, 0)
+            axes.plot(*lines, color=colour, ls=line, lw=1.0, alpha=0.6, zorder=3)
             _ends(axes, evaluation, which, colour, marker, f"{label}, {which.sum()}")
     _finish(figure, axes, evaluation)
     episodes = f"{evaluation.episodes} episodes, seed {evaluation.seed}"
@@ -77,11 +77,11 @@ def paths_figure(name: str, evaluation: Evaluation) -> Figure:
 def fan_figure(name: str, found: Fan) -> Figure:
     """See `fan`."""
     evaluation = found.evaluation
-    figure, axes = _plane(evaluation.task)
+    figure, axes = plane(evaluation.task)
     angle = np.arctan2(found.displacement[:, 1], found.displacement[:, 0])
     hue = angle / (2 * np.pi) % 1.0
     colours = hsv_to_rgb(np.stack([hue, np.full_like(hue, 0.9), np.full_like(hue, 0.75)], axis=1))
-    for track, colour in zip(_tracks(evaluation), colours, strict=True):
+    for track, colour in zip(tracks(evaluation), colours, strict=True):
         axes.plot(*track.T, color=colour, lw=1.2, zorder=3)
     for which, marker, label in ((~found.fell, "o", "end"), (found.fell, "X", "fell")):
         if which.any():
@@ -91,7 +91,7 @@ def fan_figure(name: str, found: Fan) -> Figure:
     return figure
 
 
-def _plane(task: Task) -> tuple[Figure, Axes]:
+def plane(task: Task) -> tuple[Figure, Axes]:
     """Axes over the plane of the task's domain, with the walls of its scene."""
     x, y = (task.spec.observation[column] for column in task.spec.index(task.on.plane or ()))
     figure = Figure(figsize=(8, 8), dpi=DPI, layout="constrained")
@@ -104,7 +104,7 @@ def _plane(task: Task) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _tracks(evaluation: Evaluation) -> Array:
+def tracks(evaluation: Evaluation) -> Array:
     """Paths in the plane, NaN after the end. (episodes, horizon + 1, 2)"""
     assert evaluation.paths is not None
     return evaluation.paths[:, :, _columns(evaluation)]

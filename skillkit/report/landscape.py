@@ -83,17 +83,29 @@ def trajectories(axes: Axes, name: str, evaluation: Evaluation) -> None:
     columns = task.spec.index(task.on.plane)
     x, y = (task.spec.observation[column] for column in columns)
     clean(axes)
-    axes.grid(False)
-    grid = np.linspace(-land.reach, land.reach, 201)
-    _contour(axes, grid, grid, _heights(task, land, grid), levels=20, size=8)
+    ground(axes, task, land)
     paths = evaluation.paths[:, :, columns]
     axes.plot(*paths.transpose(2, 1, 0), color=BLUE, lw=0.9, alpha=0.6, zorder=3)
     final = evaluation.final_observations[:, columns]
     axes.plot(*final.T, ".", color=BLUE, ms=5, zorder=4)
-    _marks(axes, land, evaluation)
+    marks(axes, land)
+    _shares(axes, land, evaluation)
     axes.set(xlabel=axis_label(x), ylabel=axis_label(y), aspect="equal")
     episodes = f"{evaluation.episodes} sampled episodes, seed {evaluation.seed}"
     axes.set_title(f"{name}: {episodes}\ncontours: {land.title}", loc="left", color=INK)
+
+
+def ground(axes: Axes, task: Task, land: Landscape) -> None:
+    """Contours of the task's reward term."""
+    axes.grid(False)
+    grid = np.linspace(-land.reach, land.reach, 201)
+    _contour(axes, grid, grid, _heights(task, land, grid), levels=20, size=8)
+
+
+def marks(axes: Axes, land: Landscape) -> None:
+    """The marked points."""
+    for place in land.marks.values():
+        axes.plot(*place, "o", color=RED, ms=11, mec="white", mew=1.2, zorder=5)
 
 
 def contours(axes: Axes, spec: Spec, choice: Choice) -> None:
@@ -128,10 +140,9 @@ def _contour(axes: Axes, x: Array, y: Array, heights: Array, levels: int, size: 
         text.set_path_effects(HALO)
 
 
-def _marks(axes: Axes, land: Landscape, evaluation: Evaluation) -> None:
-    """The marked points, with the share of the episodes whose outcome is called like them."""
+def _shares(axes: Axes, land: Landscape, evaluation: Evaluation) -> None:
+    """Beside the marked points the share of the episodes whose outcome is called like them."""
     for name, place in land.marks.items():
-        axes.plot(*place, "o", color=RED, ms=11, mec="white", mew=1.2, zorder=5)
         if name in evaluation.metrics:
             outwards = np.array(place) / max(np.linalg.norm(place), 1e-9)
             axes.annotate(

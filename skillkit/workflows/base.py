@@ -7,10 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from gymnasium.vector import VectorEnv
-
 from skillkit.envs import Task
 from skillkit.envs.latent import Act, LatentAction
+from skillkit.envs.vector import ResumableEnv
 from skillkit.errors import IncompatibleSkills
 from skillkit.integrity import fingerprint
 from skillkit.manifest import Layer, Parent
@@ -51,9 +50,7 @@ class Base:
         prints = [record["fingerprint"] for record in self.records]
         return {"base": prints, "stack.hold": self.holds[-1]}
 
-    def wrap(
-        self, env: VectorEnv[Any, Any, Any], task: Task, gamma: float
-    ) -> tuple[VectorEnv[Any, Any, Any], Spec]:
+    def wrap(self, env: ResumableEnv, task: Task, gamma: float) -> tuple[ResumableEnv, Spec]:
         """The environment of the new layer's latents, and their spec."""
         bottom, *upper = self.layers
         acts: list[Act] = [controller(task, bottom).batch]

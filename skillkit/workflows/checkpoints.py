@@ -5,16 +5,21 @@ from __future__ import annotations
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
 from skillkit import storage
 from skillkit.errors import RegistryUnavailable, SkillkitError
 
+if TYPE_CHECKING:
+    from skillkit.workflows.loop import Save
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LATEST, ASIDE, OLD = "checkpoint", "checkpoint.new", "checkpoint.old"
 
 
@@ -41,24 +46,25 @@ class Checkpoints:
                 return self.folder / name
         return None
 
-    def __call__(self, save: Callable[[Path], None]) -> None:
+    def __call__(self, save: Save) -> None:
         if self.stopping or time.monotonic() - self._saved >= self.period:
             self._write(save)
             self._saved = time.monotonic()
         if self.stopping:
             raise Stopped("stopped; the run was saved, continue it with --resume")
 
-    def _write(self, save: Callable[[Path], None]) -> None:
+    def _write(self, save: Save) -> None:
         new, old = self.folder / ASIDE, self.folder / OLD
         try:
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(parents=True)
-            save(new)
+            save(new, self.latest)
             storage.flush(new)
             if (self.folder / LATEST).exists():
                 shutil.rmtree(old, ignore_errors=True)
                 (self.folder / LATEST).rename(old)
             new.rename(self.folder / LATEST)
+            storage.flush_up(self.folder, self.folder)
             shutil.rmtree(old, ignore_errors=True)
         except (OSError, SafetensorError) as error:  # safetensors reports a full disk as its own
             shutil.rmtree(new, ignore_errors=True)
@@ -74,10 +80,11 @@ class Checkpoints:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Within the block Ctrl-C stops the training cleanly; a run without checkpoint goes away.
+        """Within the block Ctrl-C stops the training cleanly, as does the signal with which a
+        cluster takes its machine back; a run without checkpoint goes away.
 
         Raises:
-            Stopped: at the second Ctrl-C; the first one waits for the next checkpoint.
+            Stopped: at the second signal; the first one waits for the next checkpoint.
         """
 
         def ask(number: int, frame: FrameType | None) -> None:
@@ -85,7 +92,7 @@ class Checkpoints:
                 raise KeyboardInterrupt
             self.stopping = True
 
-        before = signal.signal(signal.SIGINT, ask)
+        before = {number: signal.signal(number, ask) for number in SIGNALS}
         try:
             yield
         except KeyboardInterrupt as error:
@@ -93,6 +100,7 @@ class Checkpoints:
             kept = "continue from the last checkpoint with --resume"
             raise Stopped(f"stopped at once; {kept if self.latest else lost}") from error
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
             if self.latest is None:
                 self.clear()

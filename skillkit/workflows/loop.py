@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, Protocol
 
 from skillkit.errors import InvalidValue, NonFinite
 from skillkit.workflows.common import Event, OnEvent, check_finite, score
-from skillkit.workflows.run import Run, Trainee
+from skillkit.workflows.run import Run, Trainee, numbers
 
-Checkpoint = Callable[[Callable[[Path], None]], None]
+
+class Save(Protocol):
+    """Writes the state of a run; see `Run.save`."""
+
+    def __call__(self, folder: Path, before: Path | None = None) -> None: ...
+
+
+Checkpoint = Callable[[Save], None]
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ def learn(
             for trainee in trainees:
                 trainee.learner.anneal(min(1.0, collector.steps / config.steps))
                 for _ in range(int(run.owed)):
-                    trainee.update(run.replay, run.sampler, run.sampling)
+                    trainee.update(run.replay, run.sampler, run.sampling, run.augment)
             run.owed %= 1
         due = _crossed(before, collector.steps, config.evaluate_every) or _done(run, config)
         reporting = _crossed(before, collector.steps, PROGRESS_EVERY)
@@ -68,7 +73,7 @@ def learn(
             _check(trainees, collector.steps)
         for trainee in trainees * due:
             found = score(trainee.policy, trainee.task, config.evaluation_episodes)
-            row = {"step": collector.steps, **_numbers(trainee.metrics), **found.means()}
+            row = {"step": collector.steps, **numbers(trainee.metrics), **found.means()}
             trainee.curve.append(row)
             yield {"task": trainee.task.name, **row}
         if reporting:
@@ -93,15 +98,11 @@ def _done(run: Run, config: TrainConfig) -> bool:
     return run.collector.steps >= config.steps
 
 
-def _numbers(metrics: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    return {key: float(value) for key, value in metrics.items()}
-
-
 def _progress(run: Run, config: TrainConfig) -> Event:
     """Where the run stands; of several skills the averages."""
     returns = run.collector.returns
     recent = {"return": sum(returns) / len(returns)} if returns else {}
-    each = [_numbers(trainee.metrics) for trainee in run.trainees]
+    each = [numbers(trainee.metrics) for trainee in run.trainees]
     averages = {key: sum(own[key] for own in each) / len(each) for key in each[0]}
     steps = {"step": run.collector.steps, "steps": config.steps}
     return {"kind": "progress", **steps, **averages, **recent}

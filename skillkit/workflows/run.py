@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,15 +18,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from skillkit.algorithms import ALGORITHMS, Learner
+from skillkit.augmentation import Augmentation
 from skillkit.collector import Collector
 from skillkit.envs import Task, combine, make
-from skillkit.errors import NonFinite, RunConflict
+from skillkit.envs.symmetry import images
+from skillkit.errors import CorruptSkill, NonFinite, RunConflict
 from skillkit.manifest import Parent
 from skillkit.policies import Policy
 from skillkit.replay import ReplayBuffer, Sampling
 from skillkit.workflows.base import Base
 from skillkit.workflows.settings import plain, spawn
+from skillkit.workflows.shards import Shards
 
+FORMAT = 2  # of a checkpoint; 1 knew no running episodes
 MALFORMED = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # a file not ours
 
 
@@ -52,11 +57,15 @@ class Trainee:
         return f"learner{self.column}.safetensors"
 
     def update(
-        self, replay: ReplayBuffer, sampler: torch.Generator, sampling: Sampling | None = None
+        self,
+        replay: ReplayBuffer,
+        sampler: torch.Generator,
+        sampling: Sampling | None = None,
+        augment: Augmentation | None = None,
     ) -> None:
         """One update from the whole replay, with the rewards of its own task."""
         batch = replay.sample(self.learner.config.batch_size, sampler, self.column, sampling)
-        self.metrics = self.learner.update(batch)
+        self.metrics = self.learner.update(augment(batch, sampler) if augment else batch)
 
 
 class Run:
@@ -88,6 +97,7 @@ class Run:
             for key, value in plain(config).items()
             if key != "learning_rate"  # the one thing to change when a loss diverged
         }
+        self.identity |= {"train.environments": loop.environments}
         self.identity |= {} if base is None else base.identity
         if "reuse" in configs:
             self.identity["reuse.updates"] = configs["reuse"].updates
@@ -105,8 +115,12 @@ class Run:
         sizes = spec.observation_dim, spec.action_dim
         held = base is not None and base.steps_per_decision > 1
         self.replay = ReplayBuffer(capacity, *sizes, config.gamma, device, len(tasks), held)
+        self.shards = Shards(self.replay)
         self.sampler = torch.Generator(device).manual_seed(batches)
         self.sampling: Sampling = configs["replay"]
+        self.augment: Augmentation | None = None  # of latents there is no image
+        if shared.symmetric and self.sampling.symmetric and base is None:
+            self.augment = Augmentation(images(spec, shared.on.symmetries), device)
         generator = torch.Generator().manual_seed(noises)
         relabelled = tasks if len(tasks) > 1 else ()
         self.collector = Collector(
@@ -121,8 +135,12 @@ class Run:
         """Wall-clock time of this run over all its sittings [s]."""
         return self._before + time.monotonic() - self._began
 
-    def save(self, folder: Path) -> None:
-        """Write the whole state into an empty folder.
+    def save(self, folder: Path, before: Path | None = None) -> None:
+        """Write the whole state into an empty folder; this changes nothing about the run.
+
+        Args:
+            before: the checkpoint that was saved or loaded last: what both hold of the replay is
+                linked, and not written again.
 
         Raises:
             NonFinite: a parameter is no number any more, which no loss has shown yet.
@@ -130,48 +148,61 @@ class Run:
         for trainee in self.trainees:
             _check_parameters(trainee.learner, self.collector.steps)
             save_file(_contiguous(trainee.learner.state()), folder / trainee.file)
-        save_file(_contiguous(self.replay.state()), folder / "replay.safetensors")
-        generators = {
-            "sampler": self.sampler.get_state(),
-            "collector": self.collector.generator.get_state(),
-        }
-        save_file(generators, folder / "generators.safetensors")
+        self.shards.save(folder, before)
         state = {
+            "format": FORMAT,
             "identity": self.identity,
-            "steps": self.collector.steps,
+            "collector": self.collector.state(),
+            "env": self.env.state(),
+            "sampler": self.sampler.get_state().tolist(),
             "owed": self.owed,
-            "seconds": self.seconds,
             "curves": [trainee.curve for trainee in self.trainees],
-            "episodes": self.collector.episodes,
+            "metrics": [numbers(trainee.metrics) for trainee in self.trainees],
+            "seconds": self.seconds,
         }
         (folder / "state.json").write_text(json.dumps(state))
 
     def load(self, folder: Path) -> None:
-        """Continue from what `save` wrote. Episodes restart; everything else goes on.
+        """Go on where `save` was, bit for bit; only what Gymnasium plays begins new episodes.
 
         Raises:
-            RunConflict: the checkpoint is of another run, or damaged.
+            RunConflict: the checkpoint is of another run, of another version, or damaged.
             InvalidValue: it holds more than this run would.
         """
         try:
             state = json.loads((folder / "state.json").read_text())
-            self._check(state["identity"], state["steps"])
-            for trainee, curve in zip(self.trainees, state["curves"], strict=True):
+            if state.get("format") != FORMAT:
+                raise RunConflict(
+                    f"the checkpoint {folder} is of another version of skillkit; train without "
+                    "--resume"
+                )
+            taken = state["collector"]
+            self._check(state["identity"], taken["steps"], taken["before"])
+            self.shards.load(folder)
+            self.collector.load_state(state["collector"])
+            self.sampler.set_state(torch.tensor(state["sampler"], dtype=torch.uint8))
+            self.owed, self._before = float(state["owed"]), float(state["seconds"])
+            learned = zip(self.trainees, state["curves"], state["metrics"], strict=True)
+            for trainee, curve, metrics in learned:
                 trainee.learner.load_state(load_file(folder / trainee.file))
                 trainee.curve = [dict(row) for row in curve]
-            self.replay.load_state(load_file(folder / "replay.safetensors"))
-            generators = load_file(folder / "generators.safetensors")
-            self.sampler.set_state(generators["sampler"])
-            self.collector.generator.set_state(generators["collector"])
-            self.collector.resume(int(state["steps"]), int(state["episodes"]))
-            self.owed, self._before = float(state["owed"]), float(state["seconds"])
-        except (*MALFORMED, OSError, SafetensorError) as error:
+                trainee.metrics = {key: torch.tensor(value) for key, value in metrics.items()}
+            if state["env"] is not None:
+                self.env.load_state(state["env"])
+        except (*MALFORMED, CorruptSkill, OSError, SafetensorError) as error:
             reason = " ".join(str(error).split())
             raise RunConflict(
                 f"the checkpoint {folder} is damaged ({reason}); train without --resume"
             ) from error
+        if state["env"] is None:
+            self.collector.restart()
+            warnings.warn(
+                f"{self.identity['task']} cannot continue a running episode, so those that were "
+                "interrupted began anew; everything else went on where it was",
+                stacklevel=2,
+            )
 
-    def _check(self, other: Mapping[str, Any], steps: int) -> None:
+    def _check(self, other: Mapping[str, Any], steps: int, before: int) -> None:
         for key in sorted(self.identity.keys() | other.keys()):
             was, now = other.get(key), self.identity.get(key)
             if was != now:
@@ -179,7 +210,7 @@ class Run:
                     f"the interrupted run has {key} {was!r}, not {now!r}; resume it as it was "
                     "started, or train without --resume"
                 )
-        if steps > self.steps:
+        if before >= self.steps:  # there would have been no latest step
             raise RunConflict(
                 f"the interrupted run has taken {steps} steps already; resume it with more "
                 f"train.steps than {self.steps}"
@@ -198,3 +229,8 @@ def _check_parameters(learner: Learner, steps: int) -> None:
 def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """safetensors wants tensors that share no memory."""
     return {key: value.detach().contiguous().clone() for key, value in tensors.items()}
+
+
+def numbers(metrics: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """Metrics on the host."""
+    return {key: float(value) for key, value in metrics.items()}

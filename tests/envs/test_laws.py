@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,40 @@ def play(env: VectorEnv[Any, Any, Any], steps: int, seed: int = 0) -> list[tuple
             env.reset(options={"reset_mask": over})
         rows.append(env.step(action)[:4])
     return rows
+
+
+WORLDS = {(task(name).domain, task(name).scene): name for name in OURS}  # one task of each
+
+
+@pytest.mark.parametrize("name", WORLDS.values())
+def test_episodes_continue_from_their_state(name: str) -> None:
+    """Through JSON, in an environment that was elsewhere; the generators go on, too."""
+    env, other = (make(task(name), 3, seed=seed) for seed in (0, 1))
+    play(env, 17)
+    play(other, 4, seed=1)
+    other.load_state(json.loads(json.dumps(env.state())))
+    assert other.state() == env.state()
+    mask = np.array([False, True, False])
+    for action in actions(env, 6, seed=2):
+        for a, b in zip(env.step(action)[:4], other.step(action)[:4], strict=True):
+            np.testing.assert_array_equal(a, b)
+        fresh = [one.reset(options={"reset_mask": mask.copy()})[0] for one in (env, other)]
+        np.testing.assert_array_equal(*fresh)
+    assert other.state() == env.state()
+
+
+def test_what_is_over_stays_over() -> None:
+    env, other = (make(task("point_x"), 2, seed=0) for _ in range(2))
+    play(env, task("point_x").horizon)
+    other.load_state(env.state() or {})
+    with pytest.raises(InvalidValue, match="has no running episode"):
+        other.step(actions(env, 1)[0])
+
+
+def test_the_episodes_of_others_cannot_be_kept() -> None:
+    env = make(task("gym:Pendulum-v1"), 2, seed=0)
+    env.reset()
+    assert env.state() is None
 
 
 @pytest.mark.parametrize("name", NAMED)

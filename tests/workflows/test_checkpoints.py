@@ -6,7 +6,6 @@ import errno
 import os
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,18 @@ from safetensors import SafetensorError
 from skillkit import storage
 from skillkit.errors import RegistryUnavailable
 from skillkit.workflows.checkpoints import ASIDE, LATEST, OLD, Checkpoints, Stopped
+from skillkit.workflows.loop import Save
 
 
-def writes(text: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / "state").write_text(text) and None
+def writes(text: str) -> Save:
+    def save(folder: Path, before: Path | None = None) -> None:
+        (folder / "state").write_text(text)
+
+    return save
 
 
-def fails(error: Exception) -> Callable[[Path], None]:
-    def save(folder: Path) -> None:
+def fails(error: Exception) -> Save:
+    def save(folder: Path, before: Path | None = None) -> None:
         (folder / "state").write_text("half")
         raise error
 
@@ -101,17 +104,32 @@ def test_files_are_on_the_disk_before_they_get_their_name(
     assert flushed == [always.folder / ASIDE]
 
 
-def test_ctrl_c_waits_for_a_checkpoint_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_each_is_told_of_the_one_before(always: Checkpoints) -> None:
+    told = []
+
+    def save(folder: Path, before: Path | None = None) -> None:
+        told.append(None if before is None else (before / "state").read_text())
+        (folder / "state").write_text(str(len(told)))
+
+    for _ in range(3):
+        always(save)
+    (always.folder / LATEST).rename(always.folder / OLD)  # killed between the two renames
+    always(save)
+    assert told == [None, "1", "2", "3"] and content(always) == "4"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_waits_for_a_checkpoint_and_says_how_to_go_on(tmp_path: Path, number: int) -> None:
     checkpoints = Checkpoints(tmp_path / "run", period=1e9)
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(number)
     with pytest.raises(Stopped, match="the run was saved, continue it with --resume"):  # noqa: SIM117
         with checkpoints.listening():
             checkpoints(writes("too early"))
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
             assert content(checkpoints) is None
             checkpoints(writes("kept"))
     assert content(checkpoints) == "kept"
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def test_what_helps_with_rare_rewards(mine: Path) -> None:
     }
     saved = stack(load("point_x"), "point_goal", settings=settings).save()
     config = saved.manifest.config
-    assert config["replay"] == {"n_step": 3, "rewarded_share": 0.25}
+    assert config["replay"] == {"n_step": 3, "rewarded_share": 0.25, "symmetric": True}
     assert saved.manifest.q["config"]["scale"] == config["sac"]["value_scale"] == 50.0
     again = load(saved.name)
     assert again.q.config == saved.q.config and again.policy is not saved.policy
