@@ -33,7 +33,7 @@ class Sampling:
 
     n_step: int = 1  # transitions in a row whose rewards are summed: from afar a rare one is seen
     rewarded_share: float = 0.0  # of each batch, from episodes that met a reward above 0, if any
-    symmetric: bool = True  # each transition as one of its images, where the task has symmetries
+    symmetric: bool = False  # each transition as one of its images; for tasks that are symmetric
 
     def __post_init__(self) -> None:
         if self.n_step < 1:

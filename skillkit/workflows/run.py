@@ -22,7 +22,7 @@ from skillkit.augmentation import Augmentation
 from skillkit.collector import Collector
 from skillkit.envs import Task, combine, make
 from skillkit.envs.symmetry import images
-from skillkit.errors import CorruptSkill, NonFinite, RunConflict
+from skillkit.errors import InvalidValue, NonFinite, RunConflict
 from skillkit.manifest import Parent
 from skillkit.policies import Policy
 from skillkit.replay import ReplayBuffer, Sampling
@@ -118,8 +118,9 @@ class Run:
         self.shards = Shards(self.replay)
         self.sampler = torch.Generator(device).manual_seed(batches)
         self.sampling: Sampling = configs["replay"]
-        self.augment: Augmentation | None = None  # of latents there is no image
-        if shared.symmetric and self.sampling.symmetric and base is None:
+        self.augment: Augmentation | None = None
+        if self.sampling.symmetric:
+            _check_symmetric(shared, base)
             self.augment = Augmentation(images(spec, shared.on.symmetries), device)
         generator = torch.Generator().manual_seed(noises)
         relabelled = tasks if len(tasks) > 1 else ()
@@ -215,6 +216,18 @@ class Run:
                 f"the interrupted run has taken {steps} steps already; resume it with more "
                 f"train.steps than {self.steps}"
             )
+
+
+def _check_symmetric(task: Task, base: Base | None) -> None:
+    if base is not None:
+        raise InvalidValue(
+            "replay.symmetric=true is for single layers: a latent has no mirror image; leave it out"
+        )
+    if not task.symmetric:
+        raise InvalidValue(
+            f"replay.symmetric=true is for symmetric tasks, and {task.name} prefers a direction or "
+            "has a domain without symmetries; leave it out"
+        )
 
 
 def _check_parameters(learner: Learner, steps: int) -> None:

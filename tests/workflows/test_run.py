@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from skillkit.envs import task
-from skillkit.errors import NonFinite, RunConflict
+from skillkit.errors import InvalidValue, NonFinite, RunConflict
 from skillkit.workflows.run import Run
 from skillkit.workflows.train import configure
 from tests.point_skills import SHORT
@@ -185,3 +185,25 @@ def test_what_has_diverged_is_not_written(tmp_path: Path, part: str) -> None:
     with pytest.raises(NonFinite, match="a parameter of the .* became infinite or NaN"):
         one.save(tmp_path)
     assert not list(tmp_path.glob("*.*"))
+
+
+def test_images_of_what_was_lived_where_the_task_has_them() -> None:
+    """A learner meets states that nobody was in: with the ant's eight images of every one."""
+    changes = {"replay.symmetric": True, "sac.batch_size": 64}
+    plain, symmetric = run("locomotion"), run("locomotion", **changes)
+    assert plain.augment is None and symmetric.augment is not None
+    symmetric.collector.step(())
+    met = []
+    symmetric.trainees[0].learner.update = lambda batch: met.append(batch) or {}  # type: ignore[assignment, func-returns-value]
+    symmetric.trainees[0].update(
+        symmetric.replay, symmetric.sampler, symmetric.sampling, symmetric.augment
+    )
+    lived = {tuple(row) for row in symmetric.replay.all().obs.tolist()}
+    share = sum(tuple(row) in lived for row in met[0].obs.tolist()) / 64
+    assert share < 0.5  # one of eight on average
+
+
+@pytest.mark.parametrize("expression", ["ant_run", "point_x"])
+def test_a_task_without_images_is_refused(expression: str) -> None:
+    with pytest.raises(InvalidValue, match=f"{expression} prefers a direction or has a domain"):
+        run(expression, **{"replay.symmetric": True})

@@ -199,7 +199,7 @@ def test_what_helps_with_rare_rewards(mine: Path) -> None:
     }
     saved = stack(load("point_x"), "point_goal", settings=settings).save()
     config = saved.manifest.config
-    assert config["replay"] == {"n_step": 3, "rewarded_share": 0.25, "symmetric": True}
+    assert config["replay"] == {"n_step": 3, "rewarded_share": 0.25, "symmetric": False}
     assert saved.manifest.q["config"]["scale"] == config["sac"]["value_scale"] == 50.0
     again = load(saved.name)
     assert again.q.config == saved.q.config and again.policy is not saved.policy
@@ -366,3 +366,8 @@ def test_a_run_goes_on_where_it_was(registry: Path, tmp_path: Path) -> None:
             stack(wrong.pop("base", base), "point_y", resume=folder, **wrong)
     with pytest.raises(RunConflict, match="base"):
         skillkit.train("point_y", settings=QUICK, resume=folder)
+
+
+def test_a_latent_has_no_mirror_image(mine: Path) -> None:
+    with pytest.raises(InvalidValue, match="a latent has no mirror image"):
+        stack(load("point_x"), "point_goal", settings={"replay.symmetric": True})
