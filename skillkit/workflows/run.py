@@ -22,7 +22,7 @@ from skillkit.augmentation import Augmentation
 from skillkit.collector import Collector
 from skillkit.envs import Task, combine, make
 from skillkit.envs.symmetry import images
-from skillkit.errors import InvalidValue, NonFinite, RunConflict
+from skillkit.errors import CorruptSkill, InvalidValue, NonFinite, RunConflict
 from skillkit.manifest import Parent
 from skillkit.policies import Policy
 from skillkit.replay import ReplayBuffer, Sampling
