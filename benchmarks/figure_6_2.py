@@ -178,7 +178,7 @@ def picture() -> bytes:
 
 @click.command()
 @click.option("--seeds", callback=listed, default="0", show_default=True)
-@click.option("--show", is_flag=True, help="Only print what there is.")
+@click.option("--show", is_flag=True, help="Measure nothing: assemble what there is.")
 def main(seeds: list[str], show: bool) -> None:
     """Measure the curves that are missing, print the table, draw the figure."""
     torch.set_num_threads(1)

@@ -141,7 +141,7 @@ def assemble() -> str:
 @click.option("--seeds", callback=listed, default="0,1", show_default=True)
 @click.option("--rows", callback=listed, default="point_goal,point_goal.15s", show_default=True)
 @click.option("--ways", callback=listed, default=",".join(WAYS), show_default=True)
-@click.option("--show", is_flag=True, help="Only print what there is.")
+@click.option("--show", is_flag=True, help="Measure nothing: assemble what there is.")
 def main(seeds: list[str], rows: list[str], ways: list[str], show: bool) -> None:
     """Measure the rows that are missing, and print the table."""
     check(rows, ROWS)

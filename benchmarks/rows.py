@@ -44,7 +44,7 @@ def options(command: Command) -> Command:
         (
             click.option("--seeds", callback=listed, default="0,1", show_default=True),
             click.option("--rows", callback=listed, help="All by default."),
-            click.option("--show", is_flag=True, help="Only print what there is."),
+            click.option("--show", is_flag=True, help="Measure nothing: assemble what there is."),
             click.option("--set", "settings", multiple=True, help="KEY=VALUE, of every command."),
             click.option("--episodes", default=100, show_default=True, help="Of an evaluation."),
             click.option("--registry", help="Where the skills are, as of skillkit."),
@@ -102,14 +102,21 @@ class Bench:
             what: said of the row in its file.
         """
         path = self.results / self.name / f"{label}.json"
+        words = [*words, *(word for pair in self.settings for word in ("--set", pair))]
+        command = " ".join(["skillkit", *(f"'{w}'" if "*" in w else w for w in words)])
         if path.exists():
+            was = json.loads(path.read_text())
+            if (was["command"], was["episodes"]) != (command, self.episodes):
+                raise click.ClickException(
+                    f"{path} was measured with {was['command']!r} and {was['episodes']} episodes, "
+                    f"not with {command!r} and {self.episodes}; remove it, or give other --results"
+                )
             return
         click.echo(label, err=True)
-        words = [*words, *(word for pair in self.settings for word in ("--set", pair))]
         skill = self._made(label, words)
         result = {
             **what,
-            "command": " ".join(["skillkit", *(f"'{w}'" if "*" in w else w for w in words)]),
+            "command": command,
             "steps": skill.metrics["steps"],
             "episodes": self.episodes,
             "deterministic": self._played(skill, goal, deterministic=True),
@@ -146,7 +153,10 @@ class Bench:
         """The rows that were measured, of which this is said."""
         paths = sorted((self.results / self.name).glob("*.json"))
         rows = [json.loads(path.read_text()) for path in paths]
-        return [row for row in rows if all(row[key] == value for key, value in what.items())]
+        found = [row for row in rows if all(row[key] == value for key, value in what.items())]
+        if not found:
+            raise click.ClickException(f"nothing was measured yet in {self.results / self.name}")
+        return found
 
     def publish(self, label: str, table: str, picture: bytes) -> None:
         """Write table and figure, and print the table."""

@@ -147,7 +147,7 @@ def _cell(rows: Sequence[Any]) -> str:
 @click.option("--way", type=click.Choice(list(WAYS)), default="together", show_default=True)
 @click.option("--seeds", callback=listed, default="0", show_default=True)
 @click.option("--rows", callback=listed, help="All by default.")
-@click.option("--show", is_flag=True, help="Only print what there is.")
+@click.option("--show", is_flag=True, help="Measure nothing: assemble what there is.")
 def main(algorithm: str, way: str, seeds: list[str], rows: list[str], show: bool) -> None:
     """Measure the rows that are missing, and print the table."""
     check(rows, WAYS[way])

@@ -90,6 +90,8 @@ class Home(Shelf):
         with self.changing() as put:
             if not self.versions(old):  # another process was faster
                 raise UnknownName("skill", old, self.names())
+            if new == old:
+                raise InvalidValue(f"{old} is its name already; choose another one")
             self._refuse_clash(new)
             self._refuse_numbers(old, new)
             self._refuse_to_leave(old)

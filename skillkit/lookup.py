@@ -12,7 +12,7 @@ from skillkit.integrity import damage, verify_checksums
 from skillkit.labels import Labels
 from skillkit.manifest import Manifest, Parent
 from skillkit.names import check_name, parse_reference
-from skillkit.shelf import DEFAULT, Entry, Shelf
+from skillkit.shelf import DEFAULT, Entry, Shelf, labels_file
 
 
 class Lookup:
@@ -141,7 +141,25 @@ class Lookup:
             yield from _complaint(self._find_alias, name, word)
         for shelf in self._shelves:
             for version in shelf.labelled(name):
-                yield from _complaint(shelf.labels, name, version)
+                yield from _complaint(self._find_labelled, shelf, name, version)
+
+    def _find_labelled(self, shelf: Shelf, name: str, version: int) -> Entry:
+        """The version that labels are of.
+
+        Raises:
+            CorruptSkill: the labels are malformed, or of no version that is there.
+        """
+        labels = shelf.labels(name, version)
+        for entry in (found for s in self._shelves if (found := s.versions(name).get(version))):
+            try:
+                if labels is None or entry.content_id == labels.content_id:
+                    return entry
+            except CorruptSkill:  # a damaged version has a sentence of its own
+                return entry
+        raise CorruptSkill(
+            f"{shelf.home(name) / labels_file(version)} says something about a version that is not "
+            "there; remove that file"
+        )
 
     def _absent(self) -> str:
         """Names a folder that does not exist; the default one may, it is made on first save."""

@@ -314,7 +314,8 @@ def test_compose_with_weights_name_and_temperature(mine: Path) -> None:
     assert "saved corner@1" in text and "not an upper bound of the optimal Q-function" in text
     found = load("corner")
     assert (found.task, found.alpha) == ("0.7*point_x+0.3*point_y", 0.02)
-    assert "skillkit compose point_x point_y --weights 0.7,0.3 --temperature 0.02" in found.card
+    made = "compose point_x@1 point_y@1 --weights 0.7,0.3 --temperature 0.02 --name corner"
+    assert f"skillkit {made}" in found.card
 
 
 def test_a_composed_skill_composes_again_and_three_do(mine: Path) -> None:
@@ -508,7 +509,7 @@ def test_verify_checks_all_or_some(mine: Path) -> None:
     count = len(list(Registry().entries()))
     assert good("verify") == f"{count} versions are as they were saved\n"
     (mine / "point_x/v1/README.md").write_text("better now")
-    assert good("verify", "point_y") == "1 versions are as they were saved\n"
+    assert good("verify", "point_y") == "1 version is as it was saved\n"
     found = answer("verify")
     assert found.sentence == f"of {count} versions these are damaged: point_x@1"
     assert "README.md was changed after it was saved" in found.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from skillkit.skill import Skill
 
 
+def _seconds(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
+    if not 0 <= value < math.inf:  # nor NaN
+        raise InvalidValue(f"--checkpoint-every takes a number of seconds from 0 on, not {value}")
+    return value
+
+
 def _training_options(command: Command) -> Command:
     """What every command that learns from interaction takes."""
     for option in reversed(
@@ -38,7 +45,13 @@ def _training_options(command: Command) -> Command:
             ),
             click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
             click.option("--resume", is_flag=True, help="Continue the run that was interrupted."),
-            click.option("--checkpoint-every", default=60.0, show_default=True, help="Seconds."),
+            click.option(
+                "--checkpoint-every",
+                callback=_seconds,
+                default=60.0,
+                show_default=True,
+                help="Seconds.",
+            ),
             set_option,
             tasks_option,
             registry_option,

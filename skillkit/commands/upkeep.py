@@ -93,7 +93,7 @@ def copy(skill: str, name: str, registry: str | None) -> None:
 @click.argument("skill")
 @registry_option
 def rm(skill: str, registry: str | None) -> None:
-    """Remove one version, NAME@3; its number is never used again."""
+    """Remove one version, NAME@3, or the latest of NAME; its number is never used again."""
     where = open_registry(registry)
     identity = ""
     with suppress(SkillkitError):  # a damaged skill has no content id, and can still be removed
@@ -129,7 +129,10 @@ def verify(skills: tuple[str, ...], registry: str | None) -> None:
     if strays:
         what = _count(len(strays), "alias or label is", "aliases and labels are")
         raise CorruptSkill(f"the versions are as they were saved, but {what} of no use")
-    click.echo(f"{len(entries)} versions are as they were saved")
+    one = len(entries) == 1
+    click.echo(
+        "1 version is as it was saved" if one else f"{len(entries)} versions are as they were saved"
+    )
 
 
 @click.command()

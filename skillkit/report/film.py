@@ -138,9 +138,13 @@ def _held(shot: Shot, frame: Array, last: bool) -> Frames:
 
 
 def _from_above(shot: Shot, progress: Progress | None) -> Frames:
+    def counted(done: int, episodes: int) -> None:
+        if progress is not None:
+            progress(done * shot.task.horizon, episodes * shot.task.horizon)
+
     played = evaluate(
         shot.act.batch, shot.task, shot.episodes, shot.seed,
-        noise_dim=shot.noise_dim, paths=True, progress=progress, begin=shot.act.reset,
+        noise_dim=shot.noise_dim, paths=True, progress=counted, begin=shot.act.reset,
     )  # fmt: skip
     paths = [track[np.isfinite(track).all(-1)] for track in above.tracks(played)]  # (T + 1, 2) each
     axes = _stage(shot, np.concatenate(paths))
@@ -184,11 +188,15 @@ def gif(path: Path, frames: Frames, rate: float) -> None:
 
     begin = list(itertools.islice(frames, SAMPLE))
     palette = Image.fromarray(np.concatenate(begin)).quantize(COLOURS)
-    images = (
-        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
-        for frame in itertools.chain(begin, frames)
-    )
-    next(images).save(path, save_all=True, append_images=images, duration=1000 / rate, loop=0)
+
+    def shown(k: int, frame: Array) -> Any:
+        image = Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
+        ends, begins = round(100 * (k + 1) / rate), round(100 * k / rate)
+        image.info["duration"] = 10 * (ends - begins)  # [ms]; a GIF knows whole hundredths only
+        return image
+
+    images = (shown(k, frame) for k, frame in enumerate(itertools.chain(begin, frames)))
+    next(images).save(path, save_all=True, append_images=images, loop=0)
 
 
 def mp4(path: Path, frames: Frames, rate: float) -> None:

@@ -99,6 +99,7 @@ def compose(
     configs = resolve(settings or {}, compose=ComposeConfig, **tables)
     sum_ = _add(skills, weights, temperature)
     label = f"{sum_.task.label}.instant" if instant else sum_.task.label
+    named = name is not None
     name = check_name(label if name is None else name)
     if name in [part.name for part in sum_.parts]:
         raise InvalidValue(f"{name} is one of the skills composed; name the result with --name")
@@ -137,11 +138,12 @@ def compose(
         replay={"episodes": len(episodes["lengths"]), "transitions": len(episodes["actions"])},
         timing=timing,
     )
-    options = sum_.labels + ["--instant"] * instant
+    options = [parent.reference for parent in sum_.parts] + ["--instant"] * instant
     if weights is not None:
-        options.append("--weights " + ",".join(f"{weight:g}" for weight in weights))
+        options.append("--weights " + ",".join(str(float(weight)) for weight in weights))
     if temperature is not None:
-        options.append(f"--temperature {temperature:g}")
+        options.append(f"--temperature {float(temperature)}")
+    options += [f"--name {name}"] * named
     command = command_line("compose", *options, seed=seed, settings=settings or {})
     return Skill(
         described,

@@ -3,6 +3,7 @@ is the action that a new layer learns; the loop is that of train (thesis ch. 7; 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,9 @@ def stack(
     layers = base_of(below, found, configs["stack"].hold or (REUSE_HOLD if reuse_replay else None))
     configs["stack"] = StackConfig(layers.holds[-1])
     notify = on_event or (lambda event: None)
-    options = [below.name, f"--task {found.name}"] + ["--reuse-replay"] * reuse_replay
+    options = [below.reference, f"--task {shlex.quote(found.name)}"] + [
+        "--reuse-replay"
+    ] * reuse_replay
     options += [] if name is None else [f"--name {name}"]
     if algorithm != recipe_algorithm:
         options.append(f"--algorithm {algorithm}")

@@ -6,6 +6,7 @@ them, so each critic learns from what all the skills have seen.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -123,7 +124,8 @@ def train_together(
     config: TrainConfig = configs["train"]
     notify = on_event or (lambda event: None)
     begun = load(parent) if isinstance(parent, str) else parent
-    options = [task.name for task in found] + ([] if begun is None else [f"--from {begun.name}"])
+    options = [shlex.quote(task.name) for task in found]
+    options += [] if begun is None else [f"--from {begun.reference}"]
     options += [] if name is None else [f"--name {name}"]
     if algorithm != recipe_algorithm:
         options.append(f"--algorithm {algorithm}")

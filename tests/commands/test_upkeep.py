@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import time
 from pathlib import Path
@@ -150,7 +151,7 @@ BAD = [
     ("rename push_x@1 new", "takes a skill with all its versions, not push_x@1", "skillkit copy"),
     ("rename push_z other", "no skill is called 'push_z'"),
     ("rename push_x push_y", "the name 'push_y' is or was another skill's; choose one that is new"),
-    ("rename push_x push_x", "the name 'push_x' is or was"),
+    ("rename push_x push_x", "push_x is its name already"),
     ("rename push_x PUSH_Y", "differs from 'push_y' only in case"),
     ("rename push_x a--b", "'a--b' is not a skill name; use"),
     ("copy push_x@3 other", "no version of push_x is called '3'"),
@@ -174,3 +175,16 @@ def test_what_is_wrong_is_one_sentence(
     found = answer(*shlex.split(row[0]))
     assert all(piece in found.sentence for piece in row[1:]), found.sentence
     assert found.out == "" and snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("moved", ["v9.json", "v1.json"])
+def test_labels_of_nothing_are_found(mine: Registry, registry_folder: Path, moved: str) -> None:
+    """Of a version that was never there, or of other contents than it has."""
+    good("tag", "push_y@1", "robot=arm1")
+    folder = registry_folder / "push_y" / "labels"
+    text = (folder / "v1.json").read_text()
+    if moved == "v1.json":
+        text = re.sub("[0-9a-f]{64}", 64 * "0", text)
+    (folder / moved).write_text(text)
+    found = answer("verify", "push_y")
+    assert found.code != 0 and f"{moved} says something about a version" in found.out

@@ -123,7 +123,7 @@ def test_a_domain_without_a_camera_is_seen_from_above(act: Controller, tmp_path:
     assert played.paths is not None
     tracks = [track[np.isfinite(track).all(1), :2] for track in played.paths]
     shown = [np.concatenate([track[:-1:5], track[-1:]]) for track in tracks]  # 10 steps a second
-    assert len(pictures) == sum(map(len, shown)) and counts[-1] == (2, 2)
+    assert len(pictures) == sum(map(len, shown)) and counts[-1] == (300, 300)
     pixels = np.array([dot(picture) for picture in pictures])
     for axis in (0, 1):  # the picture is a plan
         place = np.concatenate(shown)[:, axis]

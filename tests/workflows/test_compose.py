@@ -71,7 +71,7 @@ def test_the_skill_says_what_it_was_made_of(x: Skill, y: Skill, both: Skill) -> 
     assert found.metrics["covered"] is True
     assert set(found.metrics["parents"]) == {"point_x", "point_y"}
     assert found.metrics["evaluation"]["episodes"] == 3
-    assert "skillkit compose point_x point_y --seed 0" in both.card
+    assert "skillkit compose point_x@1 point_y@1 --seed 0" in both.card
     assert both.figure.startswith(b"\x89PNG")
 
 

@@ -288,7 +288,7 @@ def test_what_the_skill_says_of_it(registry: Path) -> None:
     assert metrics["reused_transitions"] == len(base.replay) == STEPS
     assert metrics["left_out_transitions"] == 0
     assert metrics["steps"] == STEPS and len(found.replay) == 2 * STEPS
-    assert "skillkit stack point_x --task point_y --reuse-replay --seed 0" in found.card
+    assert "skillkit stack point_x@1 --task point_y --reuse-replay --seed 0" in found.card
     assert f"reused transitions: {STEPS}" in found.card
     held = load("held", registry)
     assert "reuse" not in held.manifest.config and "reused_transitions" not in held.metrics

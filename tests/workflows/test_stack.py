@@ -86,7 +86,7 @@ def test_what_a_stacked_skill_says_of_itself(registry: Path) -> None:
     ]  # fmt: skip
     assert [layer["seed"] for layer in layers] == [0, 0, 1]
     assert all(layer["steps"] >= 1_600 for layer in layers)
-    assert "skillkit stack point_x --task point_y --seed 0" in two.card
+    assert "skillkit stack point_x@1 --task point_y --seed 0" in two.card
     assert "0. point_x@1: point_x, sac" in two.card
     assert two.figure.startswith(b"\x89PNG")
     assert {"success", "return"} <= two.metrics["evaluation"].keys()

@@ -106,7 +106,7 @@ def test_what_a_tuned_skill_says_of_itself(roam: Skill) -> None:
     before = {key: value.tobytes() for key, value in arrays(base.policy).items()}
     found = train("point_maze", parent="rover", name="tuned")
     assert found.manifest.kind == "trained" and found.manifest.parents == [base.as_parent]
-    assert "skillkit train point_maze --from rover --name tuned --seed 0" in found.card
+    assert "skillkit train point_maze --from rover@1 --name tuned --seed 0" in found.card
     assert "| rover@1 |" in found.card
     assert {key: value.tobytes() for key, value in arrays(base.policy).items()} == before
     assert found.policy.inputs is None  # it can learn to read where it is
