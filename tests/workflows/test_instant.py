@@ -54,7 +54,7 @@ def test_it_says_what_it_is(parts: list[Skill], pair: Skill) -> None:
     assert found.weights == [0.5, 0.5] and found.metrics["interactions"] == 0
     assert found.timing["updates"] == 0 and 0 < found.timing["seconds_per_action"] < 1
     assert set(found.config) == {"compose", "instant"}
-    assert "skillkit compose point_x point_y --instant --seed 0" in pair.card
+    assert "skillkit compose point_x@1 point_y@1 --instant --seed 0" in pair.card
     assert pair.figure.startswith(b"\x89PNG")
 
 
@@ -222,4 +222,4 @@ def test_the_command(tmp_path: Path) -> None:
     figure = tmp_path / "figure.png"
     good("plot", name, *parts, "--episodes", 2, "--output", figure, *where)
     assert figure.read_bytes().startswith(b"\x89PNG")
-    assert good("verify", name, *where).startswith("1 versions are as they were saved")
+    assert good("verify", name, *where).startswith("1 version is as it was saved")
