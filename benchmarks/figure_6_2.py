@@ -20,7 +20,7 @@ from typing import Any
 import click
 import torch
 from matplotlib.figure import Figure
-from rows import RESULTS, SEED, listed, write
+from rows import RESULTS, SEED, whole_numbers, write
 from table_6_1 import REGISTRIES, Table
 
 from skillkit import Registry, Skill, load, train
@@ -177,7 +177,7 @@ def picture() -> bytes:
 
 
 @click.command()
-@click.option("--seeds", callback=listed, default="0", show_default=True)
+@click.option("--seeds", callback=whole_numbers, default="0", show_default=True)
 @click.option("--show", is_flag=True, help="Measure nothing: assemble what there is.")
 def main(seeds: list[str], show: bool) -> None:
     """Measure the curves that are missing, print the table, draw the figure."""

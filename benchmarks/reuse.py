@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rows import check, listed, markdown, write
+from rows import check, listed, markdown, whole_numbers, write
 
 from skillkit import Registry, Skill, load, stack, train
 from skillkit.console import Progress
@@ -138,7 +138,7 @@ def assemble() -> str:
 
 
 @click.command()
-@click.option("--seeds", callback=listed, default="0,1", show_default=True)
+@click.option("--seeds", callback=whole_numbers, default="0,1", show_default=True)
 @click.option("--rows", callback=listed, default="point_goal,point_goal.15s", show_default=True)
 @click.option("--ways", callback=listed, default=",".join(WAYS), show_default=True)
 @click.option("--show", is_flag=True, help="Measure nothing: assemble what there is.")

@@ -18,7 +18,7 @@ import numpy as np
 from skillkit import Registry, Skill, load
 from skillkit.cli import main as skillkit
 from skillkit.envs import Task
-from skillkit.errors import UnknownName
+from skillkit.errors import SkillkitError, UnknownName
 from skillkit.evaluation import evaluate
 from skillkit.manifest import host, library_versions
 from skillkit.registry import search_path
@@ -37,12 +37,20 @@ def listed(ctx: click.Context, parameter: click.Parameter, text: str | None) -> 
     return text.split(",") if text else []
 
 
+def whole_numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -> list[str]:
+    """As `listed`, of seeds."""
+    found = listed(ctx, parameter, text)
+    if not all(word.isdecimal() for word in found):
+        raise click.BadParameter(f"{text!r} is no list of whole numbers, such as 0,1,2")
+    return found
+
+
 def options(command: Command) -> Command:
     """What a benchmark whose rows are commands takes."""
     folder = click.Path(file_okay=False, path_type=Path)
     for option in reversed(
         (
-            click.option("--seeds", callback=listed, default="0,1", show_default=True),
+            click.option("--seeds", callback=whole_numbers, default="0,1", show_default=True),
             click.option("--rows", callback=listed, help="All by default."),
             click.option("--show", is_flag=True, help="Measure nothing: assemble what there is."),
             click.option("--set", "settings", multiple=True, help="KEY=VALUE, of every command."),
@@ -89,7 +97,10 @@ class Bench:
     results: Path
 
     def load(self, reference: str) -> Skill:
-        return load(reference, Registry(search_path(self.registry)))
+        try:
+            return load(reference, Registry(search_path(self.registry)))
+        except SkillkitError as error:
+            raise click.ClickException(str(error)) from error
 
     def skill_name(self, label: str) -> str:
         return f"{self.name}/{label}"
@@ -132,6 +143,7 @@ class Bench:
         name, where = self.skill_name(label), Registry(search_path(self.registry))
         place = [] if self.registry is None else ["--registry", self.registry]
         try:
+            where.find(name)
             return self.load(name)
         except UnknownName:
             begun = Checkpoints(where.run_folder(name)).latest is not None

@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 import numpy as np
-from rows import RESULTS, SEED, check, listed, write
+from rows import RESULTS, SEED, check, listed, whole_numbers, write
 
 from skillkit import Registry, Skill, compose, load, train, train_together
 from skillkit.console import Progress
@@ -145,7 +145,7 @@ def _cell(rows: Sequence[Any]) -> str:
 @click.command()
 @click.option("--algorithm", type=click.Choice(ALGORITHMS), default="sac", show_default=True)
 @click.option("--way", type=click.Choice(list(WAYS)), default="together", show_default=True)
-@click.option("--seeds", callback=listed, default="0", show_default=True)
+@click.option("--seeds", callback=whole_numbers, default="0", show_default=True)
 @click.option("--rows", callback=listed, help="All by default.")
 @click.option("--show", is_flag=True, help="Measure nothing: assemble what there is.")
 def main(algorithm: str, way: str, seeds: list[str], rows: list[str], show: bool) -> None:

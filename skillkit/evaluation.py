@@ -25,6 +25,7 @@ from skillkit.types import Array
 SEED = 1_000_000  # of evaluations, far from the numbers that people train with
 MOST_ENVS = 50
 RESAMPLES = 2000
+DRAWN = 1_000_000  # episodes in memory at once while resampling
 
 Act = Callable[..., Array]
 Noise = Iterator[Array]  # (noise_dim,) for each step of an episode
@@ -214,7 +215,13 @@ def bootstrap_interval(values: Array, level: float = 0.95) -> tuple[float, float
     """Percentile bootstrap interval of the mean, the same at every call. (n,) -> low, high"""
     rng = np.random.default_rng(0)
     count = len(values)
-    means = values[rng.integers(count, size=(RESAMPLES, count))].mean(axis=1)
+    at_once = max(1, DRAWN // count)  # the stream of draws goes on, however it is cut
+    means = np.concatenate(
+        [
+            values[rng.integers(count, size=(min(at_once, RESAMPLES - done), count))].mean(axis=1)
+            for done in range(0, RESAMPLES, at_once)
+        ]
+    )
     tail = (1 - level) / 2
     low, high = np.quantile(means, (tail, 1 - tail))
     return float(low), float(high)
