@@ -190,6 +190,7 @@ class Home(Shelf):
         """Publish the folder that `fill` makes, complete with its checksums.
 
         Its labels come first: without their version they mean nothing, and it is not without them.
+        Those of a copy that was killed in between give way.
         """
         with self.writing(), storage.set_aside(self.folder) as aside:
             self._refuse_clash(name)
@@ -199,6 +200,7 @@ class Home(Shelf):
             with self._lock():
                 self._refuse_clash(name)
                 number = 1 + max(shelf.last_number(name) for shelf in self._all)
+                (self.home(name) / labels_file(number)).unlink(missing_ok=True)
                 if labels:
                     self._put(aside, name, labels_file(number), labels)
                 return self._rename(skill, name, number)

@@ -112,6 +112,7 @@ def test_a_crash_between_any_two_changes_loses_nothing(
             break
         assert child.exitcode == 9
         assert after.publish("push_x", write("push_x")).version > 3  # no number is used again
+        sound(after)
         crashes += 1
     assert crashes >= 3  # or the hook saw nothing
 
