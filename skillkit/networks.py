@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,8 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         *hidden, last = self.layers
         for layer in hidden:
-            x = torch.relu(layer(x))
-        y: Tensor = last(x)
-        return y
+            x = torch.relu(_product(layer, x, inner=layer is not self.layers[0]))
+        return _product(last, x)
 
 
 class StackedLinear(nn.Module):
@@ -56,9 +56,32 @@ class StackedMLP(nn.Module):
         *hidden, last = self.layers
         h = x.expand(self.copies, *x.shape)
         for layer in hidden:
-            h = layer(h)
+            h = _product(layer, h, inner=layer is not self.layers[0])
             if self.normalised:
                 h = functional.layer_norm(h, h.shape[-1:])
             h = torch.relu(h)
-        y: Tensor = last(h)  # (N, B, O)
-        return y
+        return _product(last, h)  # (N, B, O)
+
+
+@contextmanager
+def precision(name: str, device: str) -> Iterator[None]:
+    """The arithmetic of a block's products between hidden layers, which are nearly all there is.
+
+    bfloat16 has 8 bits: enough for a feature, too few for an observation's entry or a value.
+    """
+    with torch.autocast(device, torch.bfloat16, enabled=name == "bfloat16"):
+        yield
+
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def _product(layer: nn.Module, x: Tensor, inner: bool = False) -> Tensor:
+    """The layer's output; unless it is an `inner` one in the precision of its parameters."""
+    y: Tensor
+    if inner or not torch.is_autocast_enabled(x.device.type):
+        y = layer(x)
+    else:
+        with torch.autocast(x.device.type, enabled=False):
+            y = layer(x.to(next(layer.parameters()).dtype))
+    return y

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
-from skillkit.networks import MLP, StackedMLP
+from skillkit.networks import MLP, StackedMLP, precision
 
 SIZES = [(3, 1), (2, 5, 4), (4, 7, 6, 2)]
 
@@ -94,3 +94,45 @@ def test_a_normalised_network_is_bounded_off_the_data(float64: None) -> None:
     far = net(1e6 * torch.randn(100, 3)).abs().max()
     last = net.layers[-1]
     assert far <= last.weight.norm() * 16**0.5 + last.bias.abs().max()
+
+
+# ------------------------------------------------------------------------------------- precision
+
+
+@pytest.mark.parametrize("make", [MLP, lambda sizes: StackedMLP(2, sizes, normalised=True)])
+def test_bfloat16_is_for_products_between_hidden_layers(make: Callable[..., MLP]) -> None:
+    x = torch.randn(64, 4)
+    for sizes in ((4, 2), (4, 64, 2)):  # without any
+        net = make(sizes)
+        exact = net(x)
+        with precision("bfloat16", "cpu"):
+            assert torch.equal(net(x), exact)
+    net = make((4, 64, 64, 2))
+    exact = net(x)
+    with precision("bfloat16", "cpu"):
+        rough = net(x)
+    assert rough.dtype == torch.float32 and not torch.equal(rough, exact)
+    torch.testing.assert_close(rough, exact, atol=0.02, rtol=0)
+    with precision("float32", "cpu"):
+        assert torch.equal(net(x), exact)
+
+
+def test_a_large_value_keeps_its_digits_in_bfloat16() -> None:
+    """bfloat16 itself knows 1000 and 1004, and nothing between."""
+    net = StackedMLP(2, (4, 64, 64, 1))
+    with torch.no_grad():
+        net.layers[-1].bias.fill_(1001.5)
+    x = torch.randn(64, 4)
+    with precision("bfloat16", "cpu"):
+        rough = net(x)
+    torch.testing.assert_close(rough, net(x), atol=0.02, rtol=0)
+
+
+def test_gradients_in_bfloat16_are_float32_and_close() -> None:
+    net, x = MLP((4, 64, 64, 2)), torch.randn(256, 4)
+    exact = torch.autograd.grad(net(x).square().mean(), net.parameters())
+    with precision("bfloat16", "cpu"):
+        rough = torch.autograd.grad(net(x).square().mean(), net.parameters())
+    for one, other in zip(rough, exact, strict=True):
+        assert one.dtype == torch.float32
+        assert (one - other).norm() < 0.03 * other.norm()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +15,8 @@ from skillkit.errors import InvalidValue
 from skillkit.policies import Policy
 from skillkit.q_functions import SoftQ
 from skillkit.types import Batch
+
+COMPILERS = ("g++", "clang++", "c++")
 
 
 class Learner(ABC):
@@ -30,6 +33,7 @@ class Learner(ABC):
     optimizers: dict[str, torch.optim.Adam]
     generator: torch.Generator
     updates: int = 0
+    compilable: Sequence[str] = ()  # methods that map tensors to tensors, by name
 
     @property
     def alpha(self) -> float:
@@ -43,6 +47,25 @@ class Learner(ABC):
     @abstractmethod
     def anneal(self, done: float) -> None:
         """Adapt what depends on the share of the training that is done, in [0, 1]."""
+
+    def compile(self) -> None:
+        """Turn the arithmetic of the updates into native code when the first one runs.
+
+        Raises:
+            InvalidValue: this algorithm has none that could be, or there is no compiler.
+        """
+        if not self.compilable:
+            raise InvalidValue(
+                f"train.compile=true is for sac; {type(self).__name__.lower()} draws its particles "
+                "between the products, leave it out"
+            )
+        if self.generator.device.type == "cpu" and not any(map(shutil.which, COMPILERS)):
+            raise InvalidValue(
+                f"train.compile=true needs a C++ compiler, and none of {', '.join(COMPILERS)} is "
+                "installed; install one, or leave it out"
+            )
+        for name in self.compilable:
+            setattr(self, name, torch.compile(getattr(self, name)))
 
     def noise(self, batch_size: int) -> Tensor:
         """eps ~ N(0, I). (B, noise_dim)"""

@@ -62,6 +62,7 @@ class SAC(ActorCritic):
     """Policy, critic ensemble, its target, and a temperature."""
 
     config: SACConfig
+    compilable = ("evaluation", "improvement")
 
     def __init__(
         self,
@@ -83,42 +84,48 @@ class SAC(ActorCritic):
             -nats * spec.action_dim if config.target_entropy is None else config.target_entropy
         )
 
-    def act(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Fresh action and its log-density; a policy without noise has none to pay for."""
-        noise = self.noise(len(obs))
+    def act(self, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Action and its log-density; a policy without noise has none to pay for."""
         if self.policy.noise_dim == 0:
             return self.policy.act(obs, noise), obs.new_zeros(len(obs))
         return self.policy.act_and_log_prob(obs, noise)
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        alpha = self.temperature().detach()
-        with torch.no_grad():
-            next_action, next_log_prob = self.act(batch.next_obs)
-            next_log_prior = self.prior.log_measure(next_action)
-            next_q = self.target(batch.next_obs, next_action)
-            y = td_target(
-                batch.reward, batch.discount, next_q, next_log_prob, alpha, next_log_prior
-            )
-        q = self.q.all(batch.obs, batch.action)
-        loss_q = critic_loss(q, y)
+        loss_q, q = self.evaluation(batch, self.noise(len(batch.obs)))
         step(self.optimizers["q"], loss_q)
-
-        action, log_prob = self.act(batch.obs)
-        log_prior = self.prior.log_measure(action)  # the gradient goes through h here, too
-        loss_policy = actor_loss(log_prob, self.q(batch.obs, action), alpha, log_prior)
+        loss_policy, log_ratio = self.improvement(batch.obs, self.noise(len(batch.obs)))
         step(self.optimizers["policy"], loss_policy)
-
+        alpha = self.temperature().detach()
         if self.config.automatic_alpha:
             log_alpha = self.temperature.log_alpha
             step(
                 self.optimizers["temperature"],
-                temperature_loss(log_alpha, log_prob - log_prior, self.target_entropy),
+                temperature_loss(log_alpha, log_ratio, self.target_entropy),
             )
         self.track()
         return {
             "critic_loss": loss_q.detach(),
             "actor_loss": loss_policy.detach(),
-            "q": q.detach().mean(),
-            **self.entropy(log_prob - log_prior),
+            "q": q,
+            **self.entropy(log_ratio),
             "alpha": alpha,
         }
+
+    def evaluation(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The critics' loss, and their mean value. noise (B, noise_dim) -> (), () [r]"""
+        alpha = self.temperature().detach()
+        with torch.no_grad():
+            action, log_prob = self.act(batch.next_obs, noise)
+            log_prior = self.prior.log_measure(action)
+            next_q = self.target(batch.next_obs, action)
+            y = td_target(batch.reward, batch.discount, next_q, log_prob, alpha, log_prior)
+        q = self.q.all(batch.obs, batch.action)
+        return critic_loss(q, y), q.detach().mean()
+
+    def improvement(self, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The policy's loss, and log pi - log measure. (B, O), (B, noise_dim) -> (), (B,)"""
+        action, log_prob = self.act(obs, noise)
+        log_prior = self.prior.log_measure(action)  # the gradient goes through h here, too
+        alpha = self.temperature().detach()
+        loss = actor_loss(log_prob, self.q(obs, action), alpha, log_prior)
+        return loss, (log_prob - log_prior).detach()

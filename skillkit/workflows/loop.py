@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from skillkit.errors import InvalidValue, NonFinite
+from skillkit.errors import InvalidValue, NonFinite, UnknownName
+from skillkit.networks import PRECISIONS, precision
 from skillkit.workflows.common import Event, OnEvent, check_finite, score
 from skillkit.workflows.run import Run, Trainee, numbers
 
@@ -35,8 +36,12 @@ class TrainConfig:
     evaluation_episodes: int = 20  # per point of the curve
     final_episodes: int = 100  # for the figures in the card
     threads: int = 1  # of the learner; small networks gain nothing from more
+    precision: str = "float32"  # or bfloat16, of products between hidden layers: quicker if wide
+    compile: bool = False  # updates as native code: a C++ compiler and half a minute, then quicker
 
     def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UnknownName("precision", self.precision, PRECISIONS)
         sizes = (self.steps, self.environments, self.update_every, self.threads)
         if min(*sizes, self.replay_capacity, self.replay_stored, self.evaluate_every) < 1:
             raise InvalidValue("every train setting that counts something must be at least 1")
@@ -64,8 +69,9 @@ def learn(
             run.owed += (collector.steps - before) / config.update_every
             for trainee in trainees:
                 trainee.learner.anneal(min(1.0, collector.steps / config.steps))
-                for _ in range(int(run.owed)):
-                    trainee.update(run.replay, run.sampler, run.sampling, run.augment)
+                with precision(config.precision, run.device):
+                    for _ in range(int(run.owed)):
+                        trainee.update(run.replay, run.sampler, run.sampling, run.augment)
             run.owed %= 1
         due = _crossed(before, collector.steps, config.evaluate_every) or _done(run, config)
         reporting = _crossed(before, collector.steps, PROGRESS_EVERY)

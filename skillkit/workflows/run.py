@@ -97,7 +97,9 @@ class Run:
             for key, value in plain(config).items()
             if key != "learning_rate"  # the one thing to change when a loss diverged
         }
-        self.identity |= {"train.environments": loop.environments}
+        self.identity |= {
+            f"train.{key}": getattr(loop, key) for key in ("environments", "precision", "compile")
+        }
         self.identity |= {} if base is None else base.identity
         if "reuse" in configs:
             self.identity["reuse.updates"] = configs["reuse"].updates
@@ -110,6 +112,9 @@ class Run:
             Trainee(column, task, learner(spec, config, stream, device, inputs=task.reads), base)
             for column, (task, stream) in enumerate(zip(tasks, (first, *others), strict=True))
         ]
+        if loop.compile:
+            for trainee in self.trainees:
+                trainee.learner.compile()
         needed = loop.steps + loop.environments + begins_with
         capacity = min(loop.replay_capacity, needed)
         sizes = spec.observation_dim, spec.action_dim

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from skillkit.algorithms import (
     SACConfig,
     SQLConfig,
 )
-from skillkit.algorithms.learner import initialisation
+from skillkit.algorithms.learner import COMPILERS, initialisation
 from skillkit.errors import InvalidValue
 from skillkit.flows import FlowConfig
 from skillkit.q_functions import Ensemble, WeightedSum
@@ -195,3 +196,25 @@ def test_what_cannot_fall(name: str, options: dict[str, float]) -> None:
     _, config = ALGORITHMS[name]
     with pytest.raises(InvalidValue, match=rf"{name}\.(alpha|anneal_share)"):
         config(**options)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C++ compiler")
+@pytest.mark.parametrize("options", ["sac, automatic", "sac, flow"])
+def test_compiled_updates_are_the_same_updates(options: str) -> None:
+    plain, native = sac(**SAC_OPTIONS[options]), sac(**SAC_OPTIONS[options])
+    native.compile()
+    for i in range(5):
+        metrics = [learner.update(batch(32, seed=i)) for learner in (plain, native)]
+        for one, other in zip(*(m.values() for m in metrics), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    for key, value in plain.state().items():
+        torch.testing.assert_close(native.state()[key], value, rtol=1e-3, atol=1e-4)
+
+
+def test_what_cannot_be_compiled_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidValue, match="train.compile=true is for sac; sql draws"):
+        SQL(spec(), SQLConfig(**SMALL), 0).compile()
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(InvalidValue, match=r"needs a C\+\+ compiler, and none of g\+\+, clang"):
+        sac().compile()

@@ -174,7 +174,7 @@ def test_the_actor_moves_no_critic() -> None:
     before = copy.deepcopy(sac.q)
     twin = made()
     with torch.no_grad():
-        a, log_pi = twin.act(data.next_obs)
+        a, log_pi = twin.act(data.next_obs, twin.noise(32))
         y = data.reward + data.discount * (twin.target(data.next_obs, a) - 0.2 * log_pi)
     own = torch.autograd.grad(
         critic_loss(before.all(data.obs, data.action), y), before.parameters()
