@@ -80,7 +80,7 @@ def everything(folder: Path) -> Registry:
     card = "# push_x\n\npush the puck to the left\n\n## How\n\n    skillkit train push_x --seed 0\n"
     files = {"metrics.jsonl": lines(-90, -30, -20), "figure.png": SMALL, "README.md": card}
     x = put(registry, "push_x", files, metrics=scores, siblings=["push_y"])
-    y = put(registry, "push_y", {"clip.gif": gif()}, siblings=["push_x"])
+    y = put(registry, "push_y", siblings=["push_x"])
     composed(registry, "push_x+push_y", x, y, metrics=measured(("push_x, push_y", 0.25)))
     put(registry, "slow", gamma=0.9)
     put(registry, "greedy", alpha=0.0)

@@ -57,7 +57,7 @@ def play(
     """
     if not 0.01 <= speed <= 1000:
         raise InvalidValue(f"--speed is a multiple of real time, .01 to 1000, not {speed:g}")
-    _draw_without_display()
+    draw_without_display()
     from skillkit.report.film import Shot, record
 
     opened = open_skill(skill, registry)
@@ -73,7 +73,7 @@ def play(
     click.echo(f"film: {output}, {console.size(output.stat().st_size)}")
 
 
-def _draw_without_display() -> None:
+def draw_without_display() -> None:
     """Where Linux has no display let MuJoCo draw with EGL, which it decides when it is imported.
 
     Without the library the import itself would fail.

@@ -15,7 +15,7 @@ import pytest
 from skillkit.registry import Registry
 from skillkit.report.page import build, document
 from skillkit.report.page.found import Broken, collect
-from tests.pages import EVIL, Page, composed, everything, put
+from tests.pages import EVIL, Page, composed, everything, gif, put
 
 CSS = Path(document.__file__).with_name("page.css").read_text()
 
@@ -32,7 +32,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
 
 @pytest.fixture(scope="module")
 def page(registry: Registry) -> Page:
-    return Page(build(registry))
+    return Page(build(registry, film=lambda entry: gif()))
 
 
 # ------------------------------------------------------------------------------------ the whole

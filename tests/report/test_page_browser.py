@@ -10,6 +10,7 @@ import pytest
 from skillkit.registry import Registry, shipped_folder
 from skillkit.report.page import build
 from tests.browser import Tab, browser, chromium
+from tests.pages import gif
 from tests.small_skills import write
 
 pytestmark = [
@@ -41,7 +42,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mine.publish(long, write(long))
     mine.label(long, {}, "w" * 1000)
     file = folder / "skills.html"
-    file.write_text(build(mine), encoding="utf-8")
+    file.write_text(build(mine, film=lambda entry: gif()), encoding="utf-8")
     return file
 
 
@@ -58,7 +59,7 @@ def test_it_loads_in_silence_and_fits(tab: Tab, path: Path, width: int, dark: bo
     urls = {request["request"]["url"] for request in tab.of("Network.requestWillBeSent")}
     assert {url for url in urls if not url.startswith("data:image/")} == {path.as_uri()}
     broken = "[...document.images].filter((image) => !image.complete || !image.naturalWidth).length"
-    assert tab.run("document.images.length") == 9 and tab.run(broken) == 0
+    assert tab.run("document.images.length") == 9 + 11 and tab.run(broken) == 0
 
 
 CONTRAST = """

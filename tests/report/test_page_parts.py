@@ -16,6 +16,7 @@ from skillkit.registry import Registry
 from skillkit.report.page import build, curves, family, numbers, pairs, pictures
 from skillkit.report.page.found import Broken, Found, Library, collect
 from skillkit.report.page.markup import Html, element
+from skillkit.shelf import Entry
 from tests.pages import SMALL, Page, composed, everything, gif, lines, measured, parent, png, put
 from tests.small_skills import manifest
 
@@ -221,10 +222,16 @@ def test_what_is_no_picture_is_not_shown(mine: Registry, data: bytes) -> None:
 
 
 def test_a_clip_is_folded(mine: Registry) -> None:
-    put(mine, "a", {"clip.gif": gif()})
-    assert shown(mine, pictures.clip, pictures.share(1)) == gif()
-    assert "Clip" in Page(build(mine)).text
-    assert shown(mine, pictures.clip, pictures.LARGE) == b""  # the figure comes first
+    put(mine, "a")
+
+    def film(entry: Entry) -> bytes:
+        return gif() if entry.name == "a" else b""
+
+    assert "Clip" in Page(build(mine, film=film)).text
+    assert "Clip" not in Page(build(mine)).text
+    (found,) = collect(mine).latest
+    assert pictures.clip(found, film, pictures.share(1)) is not None
+    assert pictures.clip(found, film, pictures.LARGE) is None  # the figure comes first
 
 
 def test_a_linked_figure_is_damage(mine: Registry, tmp_path: Path) -> None:

@@ -8,24 +8,25 @@ from collections.abc import Mapping, Sequence
 from skillkit.manifest import Manifest
 from skillkit.report import card
 from skillkit.report.page import curves, pictures, tables
-from skillkit.report.page.found import CLIP, Broken, Found, Library, Skill, anchor
+from skillkit.report.page.found import Broken, Found, Library, Skill, anchor
 from skillkit.report.page.markup import Html, clipped, commands, element, folded, joined, listed
 from skillkit.report.page.numbers import finite, shown
 
 RELATIVES = 24  # of one kind that are named
 
 
-def article(skill: Skill, library: Library, share: int, options: str) -> Html:
+def article(skill: Skill, library: Library, film: pictures.Film, share: int, options: str) -> Html:
     """Everything that the page tells of a skill.
 
     Args:
+        film: makes the clip.
         share: bytes of pictures.
         options: of every command, where the registry is not the usual one.
     """
     latest = skill.latest
     about = _broken(latest) if isinstance(latest, Broken) else [
         *_head(latest, library),
-        element("div", _pictures(latest, share), _numbers(latest), class_="evidence"),
+        element("div", _pictures(latest, film, share), _numbers(latest), class_="evidence"),
         _commands(latest, options),
         tables.settings(latest.manifest),
         tables.interface(latest.manifest),
@@ -127,15 +128,15 @@ def _lines(lines: Sequence[str]) -> Html:
     return joined([element("span", clipped(line, 200), class_="row") for line in lines[:RELATIVES]])
 
 
-def _pictures(found: Found, share: int) -> Html:
-    figure, clip = pictures.figure(found, share), pictures.clip(found, share)
-    missing = [name for name, made in ((card.FIGURE, figure), (CLIP, clip))
-               if name in found.files and made is None]  # fmt: skip
-    folder = found.entry.folder
+def _pictures(found: Found, film: pictures.Film, share: int) -> Html:
+    figure, clip = pictures.figure(found, share), pictures.clip(found, film, share)
+    missing = found.entry.folder / card.FIGURE if card.FIGURE in found.files else None
     return joined(
         element("figure", figure, class_="picture") if figure else "",
         folded("Clip", clip or ""),
-        [element("p", f"too large for this page, or damaged: {folder / n}") for n in missing],
+        element("p", f"too large for this page, or damaged: {missing}")
+        if missing and not figure
+        else "",
     )
 
 

@@ -26,18 +26,20 @@ def build(
     where: Lookup,
     options: str = "",
     progress: Callable[[int, int], None] | None = None,
+    film: pictures.Film = lambda entry: b"",
 ) -> str:
     """One HTML page about every skill of a search path, which needs nothing beside it.
 
     Args:
         options: for the commands that the page offers, such as " --registry DIR".
         progress: called with how many skills were done, and of how many.
+        film: makes the clip of a version, or nothing.
 
     Raises:
         RegistryUnavailable: a folder of the search path cannot be read.
     """
     library = collect(where)
-    return _page(library, list(_articles(library, options, progress)), options)
+    return _page(library, list(_articles(library, film, options, progress)), options)
 
 
 def _page(library: Library, articles: Sequence[Html], options: str) -> str:
@@ -80,13 +82,16 @@ def _page(library: Library, articles: Sequence[Html], options: str) -> str:
 
 
 def _articles(
-    library: Library, options: str, progress: Callable[[int, int], None] | None
+    library: Library,
+    film: pictures.Film,
+    options: str,
+    progress: Callable[[int, int], None] | None,
 ) -> Iterator[Html]:
-    """One a skill; making figures smaller is what takes the time."""
+    """One a skill; filming is what takes the time, and making figures smaller."""
     total = len(library.skills)
     share = pictures.share(total)
     for done, skill in enumerate(library.skills, start=1):
-        yield article(skill, library, share, options)
+        yield article(skill, library, film, share, options)
         if progress is not None:
             progress(done, total)
 

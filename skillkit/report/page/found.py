@@ -19,8 +19,8 @@ from skillkit.report.page.markup import clipped
 from skillkit.report.page.numbers import finite
 from skillkit.shelf import Entry
 
-CARD, CURVE, CLIP = "README.md", "metrics.jsonl", "clip.gif"
-SHOWN = (MANIFEST, CARD, CURVE, FIGURE, CLIP)  # the files of a skill that the page shows
+CARD, CURVE = "README.md", "metrics.jsonl"
+SHOWN = (MANIFEST, CARD, CURVE, FIGURE)  # the files of a skill that the page shows
 OLDER = 20  # versions of one skill beside its latest
 WORDS = 24  # aliases and tags of a version
 ROWS = 100_000  # of a learning curve

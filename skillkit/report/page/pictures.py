@@ -6,13 +6,15 @@ import base64
 import io
 import os
 import struct
+from collections.abc import Callable
 
 from PIL import Image
 
 from skillkit.integrity import open_regular
 from skillkit.report.card import FIGURE
-from skillkit.report.page.found import CLIP, Found
+from skillkit.report.page.found import Found
 from skillkit.report.page.markup import Html, element
+from skillkit.shelf import Entry
 
 PAGE = 24_000_000  # bytes of pictures in a page; as text a third more
 LARGE = 64_000  # bytes; a figure of more is made smaller
@@ -20,6 +22,9 @@ CLIPS = 1_000_000  # bytes of a clip at most
 FILE = 8_000_000  # bytes of a figure that is read to be made smaller
 PIXELS = 16_000_000  # that a browser is asked to unpack
 WIDTHS = (720, 520, 380, 260)  # pixels, tried in turn; it is shown 416 wide
+
+
+Film = Callable[[Entry], bytes]  # one episode as a GIF, or nothing
 
 
 def share(skills: int) -> int:
@@ -38,14 +43,13 @@ def figure(found: Found, share: int) -> Html | None:
     return None
 
 
-def clip(found: Found, share: int) -> Html | None:
-    """The clip of a skill; None if it has none, or one that does not fit."""
-    data = _read(found, CLIP, max(0, share - LARGE))
-    if data[:6] in (b"GIF87a", b"GIF89a") and len(data) > 10:
-        width, height = struct.unpack("<HH", data[6:10])
-        if 0 < width * height <= PIXELS:
-            return _image(data, "gif", f"{found.name} acting", width, height)
-    return None
+def clip(found: Found, film: Film, share: int) -> Html | None:
+    """The clip of a skill; None if there is none, or one that does not fit."""
+    data = film(found.entry)
+    if not 10 < len(data) <= share - LARGE:
+        return None
+    width, height = struct.unpack("<HH", data[6:10])
+    return _image(data, "gif", f"{found.name} acting", width, height)
 
 
 def _read(found: Found, name: str, limit: int) -> bytes:

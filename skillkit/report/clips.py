@@ -1,0 +1,41 @@
+"""Clips: a short film of each skill for the page, made once and kept beside the skills."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from skillkit.controller import Controller
+from skillkit.envs import task
+from skillkit.errors import SkillkitError
+from skillkit.report.film import Shot, record
+from skillkit.shelf import Entry
+
+CLIPS = ".clips"  # in the folder of the registry that is written to
+SIZE, RATE, SPEED = (160, 160), 6.0, 3.0  # pixels, pictures per second, times real time
+
+
+@dataclass
+class Clips:
+    """The clip of a version, under its content id: what has the same files moves the same way.
+
+    Attributes:
+        folder: where they are kept.
+        refused: the skills that could not be filmed, and why.
+    """
+
+    folder: Path
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, entry: Entry) -> bytes:
+        """One episode as a GIF; nothing where the task cannot be played or drawn here."""
+        path = self.folder / f"{entry.content_id}.gif"
+        try:
+            if not path.exists():
+                wanted = task(str(entry.manifest.task["expression"]))
+                act = Controller.load(entry.folder)
+                record(Shot(act, wanted, size=SIZE, rate=RATE, speed=SPEED), path)
+            return path.read_bytes()
+        except (SkillkitError, OSError) as error:
+            self.refused[entry.reference] = " ".join(str(error).split())
+            return b""
