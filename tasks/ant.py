@@ -88,7 +88,7 @@ class Ant(MujocoDomain):
         {
             "sac.policy": "real_nvp",
             # At .1 the latents lead everywhere and nowhere far; at .03 the robot walks, in one
-            # direction as yet, whatever the latent (docs/LOG.md).
+            # direction, which its symmetries turn into eight (docs/stacks.md, docs/LOG.md).
             "sac.alpha": 0.03,
             "sac.hidden": (128, 128),
             "sac.learning_rate": 1e-3,

@@ -22,14 +22,16 @@ Act = Callable[[Array, Array], Array]  # (E, O), (E, A) -> (E, A)
 LASTED = "lasted"  # in a step's info: environment steps that each decision lasted (E,)
 
 
-def latent_spec(spec: Spec, hold: int) -> Spec:
+def latent_spec(spec: Spec, hold: int, width: int | None = None) -> Spec:
     """What an upper layer reads and writes: the same observation, and latents instead of actions.
 
     Args:
         spec: of the environment below.
         hold: how many of its steps a latent is held.
+        width: entries of a latent; None: as many as an action has.
     """
-    latents = tuple(Entry(f"latent_{i}") for i in range(spec.action_dim))
+    width = spec.action_dim if width is None else width
+    latents = tuple(Entry(f"latent_{i}") for i in range(width))
     return Spec(spec.observation, latents, hold * spec.dt)
 
 
@@ -49,16 +51,23 @@ class LatentAction(ResumableEnv):
         spec: of `env`.
         hold: steps of `env` per decision, at least 1.
         gamma: discount per environment step.
+        width: entries of a latent; None: as many as an action of `env` has.
     """
 
     def __init__(
-        self, env: VectorEnv[Any, Any, Any], act: Act, spec: Spec, hold: int, gamma: float
+        self,
+        env: VectorEnv[Any, Any, Any],
+        act: Act,
+        spec: Spec,
+        hold: int,
+        gamma: float,
+        width: int | None = None,
     ) -> None:
         if hold < 1:
             raise InvalidValue(f"a latent is held for at least 1 step, not {hold}")
         self.env: Any = env  # ours takes several seeds
         self.act, self.hold, self.gamma = act, hold, gamma
-        self.interface = latent_spec(spec, hold)
+        self.interface = latent_spec(spec, hold, width)
         self.metadata, self.num_envs = env.metadata, env.num_envs
         self.single_observation_space, self.single_action_space = spaces(self.interface)
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
 
-from skillkit.runtimes.network import LOG_STD_HIGH, LOG_STD_LOW
+from skillkit.runtimes.network import CLIP_HIGH, CLIP_LOW, LOG_STD_HIGH, LOG_STD_LOW
+from skillkit.runtimes.symmetric import COMPASS
 from skillkit.types import Array, Spec
 
 OBSERVATION, NOISE, MEMORY = "observation", "noise", "memory"  # inputs
@@ -94,8 +95,12 @@ def _gaussian(graph: Graph, part: Part, obs: str, eps: str | None) -> str:
     outputs = _mlp(graph, part, "net", _read(graph, part, obs))
     u = graph.columns(outputs, 0, dim)
     if eps is not None:
-        bent = graph.add("Tanh", graph.columns(outputs, dim, 2 * dim))
-        log_std = graph.add("Add", graph.add("Mul", bent, half), LOG_STD_LOW + half)
+        log_std = graph.columns(outputs, dim, 2 * dim)
+        if part.kind == "clipped_gaussian":
+            log_std = graph.add("Clip", log_std, CLIP_LOW, CLIP_HIGH)
+        else:
+            bent = graph.add("Mul", graph.add("Tanh", log_std), half)
+            log_std = graph.add("Add", bent, LOG_STD_LOW + half)
         u = graph.add("Add", u, graph.add("Mul", graph.add("Exp", log_std), eps))
     return _squashed(graph, part, u)
 
@@ -129,6 +134,48 @@ def _real_nvp(graph: Graph, part: Part, obs: str, eps: str | None) -> str:
     return _squashed(graph, part, graph.joined(*halves))
 
 
+def _symmetric(graph: Graph, part: Part, obs: str, eps: str | None) -> str:
+    """What the policy inside does in the frame of the compass, turned back."""
+    described, (state, action) = part.config["inside"], part.config["frames"]
+    tensors = {key.removeprefix("inside."): value for key, value in part.tensors.items()}
+    inside = Part(described["kind"], described["config"], tensors)
+    if eps is None:
+        noise = None  # the mode is that of the first frame
+        first = graph.add("Cast", graph.zeros(obs, 1), to=TensorProto.INT64)
+        frame = graph.add("Reshape", first, np.array([-1], np.int64))
+    else:
+        compass = np.array(part.config["directions"], np.float32).T
+        toward = graph.add("MatMul", graph.columns(eps, 0, len(compass)), compass)
+        frame = graph.add("ArgMax", toward, axis=1, keepdims=0)
+        noise = graph.columns(eps, len(compass), len(compass) + _noise_dim(inside))
+    seen = _turned(graph, obs, _matrices(state), frame)
+    unit = BUILDS[inside.kind](graph, inside, seen, noise)
+    return _turned(graph, unit, _matrices(action).transpose(0, 2, 1), frame)
+
+
+def _turned(graph: Graph, x: str, matrices: Array, frame: str) -> str:
+    """Each row by the matrix of its frame. (B, D), (G, D, D), (B,) -> (B, D)"""
+    rows = graph.add("Unsqueeze", x, np.array([1], np.int64))
+    product = graph.add("MatMul", rows, graph.add("Gather", matrices, frame, axis=0))
+    return graph.add("Squeeze", product, np.array([1], np.int64))
+
+
+def _matrices(table: list[list[int]]) -> Array:
+    """s @ M is the image of s. (G, D) signed positions from 1 -> (G, D, D) float32"""
+    signed = np.array(table)
+    found: Array = np.eye(signed.shape[1], dtype=np.float32)[np.abs(signed) - 1]
+    found *= np.sign(signed)[..., None]
+    return found.transpose(0, 2, 1)
+
+
+def _noise_dim(part: Part) -> int:
+    """How many latents a policy has that is no stack."""
+    if part.kind == "symmetric":
+        inside = part.config["inside"]
+        return COMPASS + _noise_dim(Part(inside["kind"], inside["config"], {}))
+    return int(part.config.get("noise_dim", part.config["action_dim"]))
+
+
 def _stacked(graph: Graph, part: Part, obs: str, eps: str | None) -> str:
     """A stack, each layer in its own rhythm; what it has to remember goes in and comes out.
 
@@ -136,7 +183,7 @@ def _stacked(graph: Graph, part: Part, obs: str, eps: str | None) -> str:
     latents that are held, from the top down. All zeros is the beginning of an episode, where every
     layer decides. There is none if every layer decides at every step.
     """
-    width, periods = part.config["action_dim"], _periods(part.config)
+    width, periods = _latents(part.config), _periods(part.config)
     step = graph.columns(MEMORY, 0, 1) if _memory_dim(part.config) else ""
     latent, held = eps, list[str]()
     for index, period in reversed([*enumerate([1, *periods])]):
@@ -169,15 +216,23 @@ def _periods(config: Mapping[str, Any]) -> list[int]:
 def _memory_dim(config: Mapping[str, Any]) -> int:
     """Entries of the memory of a policy; 0 for one that needs none."""
     held = sum(period > 1 for period in _periods(config))
-    return 1 + held * int(config["action_dim"]) if held else 0
+    return 1 + held * _latents(config) if held else 0
+
+
+def _latents(config: Mapping[str, Any]) -> int:
+    """Of the bottom layer of a stack, and so of every one above."""
+    bottom = config["layers"][0]
+    return _noise_dim(Part(bottom["kind"], bottom["config"], {}))
 
 
 BUILDS: dict[str, Build] = {
     "gaussian": _gaussian,
+    "clipped_gaussian": _gaussian,
     "deterministic": _deterministic,
     "implicit": _implicit,
     "real_nvp": _real_nvp,
     "stacked": _stacked,
+    "symmetric": _symmetric,
 }
 
 

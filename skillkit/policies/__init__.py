@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from skillkit.errors import UnknownName
+from skillkit.policies.clipped import ClippedGaussianPolicy
 from skillkit.policies.deterministic import DeterministicPolicy
 from skillkit.policies.gaussian import GaussianPolicy
 from skillkit.policies.implicit import ImplicitPolicy
@@ -14,11 +15,13 @@ from skillkit.policies.policy import Policy
 from skillkit.policies.real_nvp import RealNVPPolicy
 from skillkit.policies.resampled import ResampledPolicy
 from skillkit.policies.stacked import StackedPolicy
+from skillkit.policies.symmetric import SymmetricPolicy
 from skillkit.types import Spec
 
 # Those that a learner makes, from sizes.
 POLICIES: dict[str, type[Policy]] = {
     "gaussian": GaussianPolicy,
+    "clipped_gaussian": ClippedGaussianPolicy,
     "deterministic": DeterministicPolicy,
     "implicit": ImplicitPolicy,
     "real_nvp": RealNVPPolicy,
@@ -53,14 +56,18 @@ def build_policy(description: Mapping[str, Any], build_q: Callable[[Any], Any]) 
     if kind == StackedPolicy.kind:
         layers = [build_policy(layer, build_q) for layer in config["layers"]]
         return StackedPolicy(layers, config["holds"])
+    if kind == SymmetricPolicy.kind:
+        inside = build_policy(config["inside"], build_q)
+        return SymmetricPolicy(inside, config["frames"], config["directions"])
     if kind not in POLICIES:
-        known = [*POLICIES, ResampledPolicy.kind, StackedPolicy.kind]
+        known = [*POLICIES, ResampledPolicy.kind, StackedPolicy.kind, SymmetricPolicy.kind]
         raise UnknownName("policy kind", str(kind), known)
     return POLICIES[kind](**config)
 
 
 __all__ = [
     "POLICIES",
+    "ClippedGaussianPolicy",
     "DeterministicPolicy",
     "GaussianPolicy",
     "ImplicitPolicy",
@@ -68,6 +75,7 @@ __all__ = [
     "RealNVPPolicy",
     "ResampledPolicy",
     "StackedPolicy",
+    "SymmetricPolicy",
     "build_policy",
     "make_policy",
 ]

@@ -18,6 +18,7 @@ class GaussianPolicy(Policy):
 
     kind = "gaussian"
     has_density = True
+    onto = True
 
     def __init__(
         self,

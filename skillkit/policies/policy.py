@@ -23,6 +23,7 @@ class Policy(nn.Module):
     Attributes:
         noise_dim: length of eps; 0 for a policy without noise.
         has_density: whether `raw_and_log_det` and `raw_inverse` are defined.
+        onto: whether in every state every action has a noise, so that a layer above can do all.
         inputs: positions of the observation entries it reads; None reads all.
         squash: whether a = tanh u; otherwise a = u, without bounds.
     """
@@ -30,6 +31,7 @@ class Policy(nn.Module):
     kind: str
     noise_dim: int
     has_density: bool = False
+    onto: bool = False
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ class RealNVPPolicy(Policy):
 
     kind = "real_nvp"
     has_density = True
+    onto = True
 
     def __init__(
         self,

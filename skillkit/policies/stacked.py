@@ -37,6 +37,7 @@ class StackedPolicy(Policy):
         self.layers, self.holds = nn.ModuleList(layers), tuple(holds)
         self.noise_dim = top.noise_dim
         self.has_density = all(layer.has_density for layer in layers)
+        self.onto = all(layer.onto for layer in layers)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -5,18 +5,21 @@ constructor checks a stored config and stored tensors, which may be a stranger's
 class here and a line in the table.
 """
 
-from skillkit.runtimes.network import Deterministic, Gaussian, Implicit
+from skillkit.runtimes.network import ClippedGaussian, Deterministic, Gaussian, Implicit
 from skillkit.runtimes.real_nvp import RealNVP
 from skillkit.runtimes.resampled import Resampled
 from skillkit.runtimes.stacked import Stacked
+from skillkit.runtimes.symmetric import Symmetric
 
 # Policies without PyTorch: (..., O), (..., noise_dim) or None for the mode -> unit action (..., A)
-Runtime = Gaussian | Deterministic | Implicit | RealNVP | Resampled | Stacked
+Runtime = Gaussian | Deterministic | Implicit | RealNVP | Resampled | Stacked | Symmetric
 RUNTIMES: dict[str, type[Runtime]] = {
     "gaussian": Gaussian,
+    "clipped_gaussian": ClippedGaussian,
     "deterministic": Deterministic,
     "implicit": Implicit,
     "real_nvp": RealNVP,
     "resampled": Resampled,
     "stacked": Stacked,
+    "symmetric": Symmetric,
 }

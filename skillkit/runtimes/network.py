@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+import reprlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from skillkit.errors import CorruptSkill
 from skillkit.types import Array
 
 LOG_STD_LOW, LOG_STD_HIGH = -5.0, 2.0  # of the Gaussian policy; fixed by the file format
+CLIP_LOW, CLIP_HIGH = -20.0, 2.0  # of the clipped one, cut off
 LOG_2, LOG_2PI = math.log(2.0), math.log(2.0 * math.pi)
 
 
@@ -22,7 +24,8 @@ class MLP:
     (..., O), (..., noise_dim) -> (..., outputs)
 
     Many rows are multiplied one by one: BLAS rounds a row differently when others are beside it,
-    and an episode must not depend on those evaluated with it. One row uses buffers made before.
+    and an episode must not depend on those evaluated with it. One row is the control loop's, where
+    a microsecond counts: it uses buffers made before.
 
     Raises:
         CorruptSkill: a malformed config, or tensors that do not fit it.
@@ -44,30 +47,49 @@ class MLP:
             shapes[f"{name}.layers.{i}.weight"] = (after, before)
             shapes[f"{name}.layers.{i}.bias"] = (after,)
         check_tensors(tensors, shapes)
-        copies = [np.array(tensors[name].T) for name in shapes]
-        self._weights, self._biases = copies[::2], copies[1::2]
-        self._buffers = [np.empty_like(bias) for bias in self._biases]
+        copies = [np.array(tensors[name].T, order="C") for name in shapes]
+        weights, biases = copies[::2], copies[1::2]
+        outs = [np.empty_like(bias) for bias in biases]
+        zeros = [np.zeros_like(bias) for bias in biases]  # the number 0 takes twice as long
+        *self._hidden, self._last = zip(weights, biases, outs, zeros, strict=True)
+        self._beside = np.empty(width, np.float32)  # one row: what it reads, and the noise
 
     def __call__(self, obs: Array, noise: Array | None = None) -> Array:
         x = obs if self._inputs is None else obs[..., self._inputs]
+        if x.ndim == 1:
+            return self._one(x, noise)
         if noise is not None:
             x = np.concatenate((x, noise), axis=-1, dtype=np.float32)
-        if x.ndim == 1:
-            return self._forward(x, self._buffers)
-        rows: Array = self._forward(x[..., None, :], [None] * len(self._biases))
+        rows: Array = self._rows(x[..., None, :])
         return rows[..., 0, :]
 
     def many(self, obs: Array, noise: Array) -> Array:
         """K noises in each state, in one product. (..., O), (..., K, noise_dim) -> (..., K, A)"""
         x = obs if self._inputs is None else obs[..., self._inputs]
-        return self._forward(beside(x, noise), [None] * len(self._biases))
+        return self._rows(beside(x, noise))
 
-    def _forward(self, x: Array, buffers: Sequence[Array | None]) -> Array:
-        for weight, bias, out in zip(self._weights, self._biases, buffers, strict=True):
-            if weight is not self._weights[0]:
-                np.maximum(x, 0.0, out=x)
-            x = np.matmul(x, weight, out=out)
+    def _one(self, x: Array, noise: Array | None) -> Array:
+        if noise is not None:
+            self._beside[: len(x)] = x
+            self._beside[len(x) :] = noise
+            x = self._beside
+        for weight, bias, out, zero in self._hidden:
+            np.dot(x, weight, out)
+            np.add(out, bias, out=out)
+            x = np.maximum(out, zero, out=out)
+        weight, bias, out, _ = self._last
+        np.dot(x, weight, out)
+        np.add(out, bias, out=out)
+        return out
+
+    def _rows(self, x: Array) -> Array:
+        for weight, bias, _, zero in self._hidden:
+            x = np.matmul(x, weight)
             np.add(x, bias, out=x)
+            np.maximum(x, zero, out=x)
+        weight, bias, _, _ = self._last
+        x = np.matmul(x, weight)
+        np.add(x, bias, out=x)
         return x
 
 
@@ -103,9 +125,19 @@ class Gaussian:
 
     def _moments(self, obs: Array) -> tuple[Array, Array]:
         outputs = self._net(obs)  # (..., 2A)
+        return outputs[..., : self.noise_dim], self._bounded(outputs[..., self.noise_dim :])
+
+    def _bounded(self, log_std: Array) -> Array:
         half = (LOG_STD_HIGH - LOG_STD_LOW) / 2
-        log_std = LOG_STD_LOW + half * (1 + np.tanh(outputs[..., self.noise_dim :]))
-        return outputs[..., : self.noise_dim], log_std
+        bent: Array = LOG_STD_LOW + half * (1 + np.tanh(log_std))
+        return bent
+
+
+class ClippedGaussian(Gaussian):
+    """The same with a log standard deviation that is cut off at both ends."""
+
+    def _bounded(self, log_std: Array) -> Array:
+        return np.clip(log_std, CLIP_LOW, CLIP_HIGH)
 
 
 class Deterministic:
@@ -162,9 +194,12 @@ def squashing(config: Mapping[str, Any]) -> Callable[[Array], Array]:
 
 def integers(config: Mapping[str, Any], name: str, below: int = 1 << 16) -> list[int]:
     values = config.get(name)
-    if isinstance(values, list | tuple) and all(type(v) is int and 0 <= v < below for v in values):
+    if not isinstance(values, list | tuple) or len(values) >= 1 << 16:
+        values = [None]
+    if all(type(value) is int and 0 <= value < below for value in values):
         return list(values)
-    raise CorruptSkill(f"the policy's {name} is {values!r}, not a list of integers below {below}")
+    given = reprlib.repr(config.get(name))
+    raise CorruptSkill(f"the policy's {name} is {given}, not a list of integers below {below}")
 
 
 def check_tensors(tensors: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -174,6 +209,6 @@ def check_tensors(tensors: Mapping[str, Array], shapes: Mapping[str, tuple[int, 
     for name in sorted(found.keys() | wanted.keys()):
         has, needs = found.get(name, "absent"), wanted.get(name, "no such tensor")
         if has != needs:
-            raise CorruptSkill(f"{name} in policy.safetensors is {has}; its config says {needs}")
+            raise CorruptSkill(f"{name} is {has}; skill.json describes {needs}")
         if not np.isfinite(tensors[name]).all():
-            raise CorruptSkill(f"{name} in policy.safetensors has NaN or infinite weights")
+            raise CorruptSkill(f"{name} has NaN or infinite weights")

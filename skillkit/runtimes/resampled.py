@@ -12,6 +12,7 @@ import numpy as np
 from skillkit.errors import CorruptSkill
 from skillkit.runtimes.network import (
     LOG_2,
+    ClippedGaussian,
     Gaussian,
     Implicit,
     beside,
@@ -21,9 +22,11 @@ from skillkit.runtimes.network import (
 from skillkit.runtimes.real_nvp import RealNVP
 from skillkit.types import Array
 
+LARGEST = 1 << 22  # candidates times units that they go through at once
 NORM_EPS = 1e-5  # of the critics' layer normalisation
 PROPOSALS: dict[str, type[Gaussian | Implicit | RealNVP]] = {
     "gaussian": Gaussian,
+    "clipped_gaussian": ClippedGaussian,
     "implicit": Implicit,
     "real_nvp": RealNVP,
 }
@@ -103,6 +106,16 @@ SOFT_QS: dict[str, type[Critics | WeightedSum]] = {
 }
 
 
+def check_q(description: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
+    """Whether a stored soft Q-function has the tensors that it is described to have.
+
+    Raises:
+        CorruptSkill, or any other error: it has not.
+    """
+    if description["kind"] in SOFT_QS:
+        SOFT_QS[description["kind"]](description["config"], tensors)
+
+
 class Resampled:
     """One of K candidates by softmax(Q_S/alpha - log q_mix); the mode is the best of fixed ones.
 
@@ -140,6 +153,10 @@ class Resampled:
         self._count, self._action_dim = count, config["action_dim"]
         self._dims = [self._action_dim, *(policy.noise_dim for policy in self._policies)]
         check_tensors(fixed, {"noise": (count * sum(self._dims),)})
+        units = [value.size for name, value in others.items() if name.endswith("bias")]
+        widest = max(config["observation_dim"] + self._action_dim, *units)
+        if count * len(self._dims) * widest > LARGEST:
+            raise ValueError(f"{count} candidates are too many for networks this wide")
         self._fixed, self.noise_dim = fixed["noise"], 1 + count * sum(self._dims)
 
     def __call__(self, obs: Array, noise: Array | None) -> Array:

@@ -10,15 +10,27 @@ from typing import Any
 import numpy as np
 
 from skillkit.errors import CorruptSkill
-from skillkit.runtimes.network import Deterministic, Gaussian, Implicit, integers
+from skillkit.runtimes.network import (
+    ClippedGaussian,
+    Deterministic,
+    Gaussian,
+    Implicit,
+    integers,
+)
 from skillkit.runtimes.real_nvp import RealNVP
+from skillkit.runtimes.symmetric import Symmetric
 from skillkit.types import Array
 
-LAYERS: dict[str, type[Gaussian | Deterministic | Implicit | RealNVP]] = {
+LONGEST = 1 << 31  # steps
+
+Runtime = Gaussian | Deterministic | Implicit | RealNVP | Symmetric
+LAYERS: dict[str, type[Runtime]] = {
     "gaussian": Gaussian,
+    "clipped_gaussian": ClippedGaussian,
     "deterministic": Deterministic,
     "implicit": Implicit,
     "real_nvp": RealNVP,
+    "symmetric": Symmetric,  # at the bottom alone
 }
 
 
@@ -26,7 +38,7 @@ class Stacked:
     """a = f_0(f_1(... f_K(eps; s); s); s): what `skillkit.policies.stacked` does.
 
     Layer k decides once in as many steps as the holds up to its own multiply to, from the first
-    step of an episode on, and the bottom layer at every step: `Episodes` keeps count.
+    step of an episode on, and the bottom layer at every step: `Episode` and `Episodes` keep count.
 
     Raises:
         CorruptSkill: a malformed config, or tensors that do not fit it.
@@ -36,15 +48,17 @@ class Stacked:
         parts, holds = config.get("layers"), integers(config, "holds")
         if not isinstance(parts, list) or len(parts) != len(holds) + 1 or not holds or 0 in holds:
             raise CorruptSkill("a stack needs at least two layers, and a hold for each upper one")
-        sizes = config["observation_dim"], config["action_dim"]
+        observation_dim, width = config["observation_dim"], config["action_dim"]
         left = dict(tensors)
-        self.layers = [_layer(i, part, sizes, left) for i, part in enumerate(parts)]
+        self.layers: list[Runtime] = []
+        for index, part in enumerate(parts):
+            self.layers.append(_layer(index, part, (observation_dim, width), left))
+            width = self.layers[-1].noise_dim  # what the layer above gives
         if left:
             raise CorruptSkill(f"the tensor {min(left)} belongs to no layer of the stack")
-        for layer in self.layers[:-1]:
-            if layer.noise_dim != sizes[1]:
-                raise CorruptSkill(f"a layer of {layer.noise_dim} latents takes none on top of it")
         self.periods = list(itertools.accumulate(holds, mul))  # of layers 1 to K
+        if self.periods[-1] > LONGEST:
+            raise CorruptSkill(f"a latent of the stack is held for more than {LONGEST} steps")
         self.noise_dim = self.layers[-1].noise_dim
 
     def __call__(self, obs: Array, noise: Array | None) -> Array:
@@ -54,6 +68,30 @@ class Stacked:
         for layer in reversed(lower):
             action = layer(obs, action)
         return action
+
+
+class Episode:
+    """One episode, as a control loop plays it."""
+
+    def __init__(self, stack: Stacked) -> None:
+        self._bottom, *upper = stack.layers
+        self._upper = [*enumerate(zip(upper, stack.periods, strict=True))][::-1]
+        self._held: list[Array | None] = [None] * len(upper)  # their latents, (A,) each
+        self._steps = 0
+
+    def begin(self) -> None:
+        """A new one: every layer decides at the next step."""
+        self._steps = 0
+
+    def __call__(self, obs: Array, noise: Array | None) -> Array:
+        """One step. (O,), (noise_dim,) or None -> (A,)"""
+        latent = noise  # None: the mode of the top layer
+        for k, (layer, period) in self._upper:
+            if self._steps % period == 0:
+                self._held[k] = layer(obs, latent)
+            latent = self._held[k]
+        self._steps += 1
+        return self._bottom(obs, latent)
 
 
 class Episodes:
@@ -73,17 +111,14 @@ class Episodes:
             self._steps[rows] = 0
 
     def __call__(self, obs: Array, noise: Array | None) -> Array:
-        """One step of each. (E, O), (E, noise_dim) or None -> (E, A); or of one, without the E.
+        """One step of each. (E, O), (E, noise_dim) or None -> (E, A)
 
         Another number of rows than before are other episodes, which begin.
         """
-        if obs.ndim == 1:
-            one: Array = self(obs[None], None if noise is None else noise[None])[0]
-            return one
         if len(obs) != len(self._steps):
             self._steps = np.zeros(len(obs), np.int64)
-            width = self._bottom.noise_dim
-            self._latents = [np.zeros((len(obs), width), np.float32) for _ in self._upper]
+            below = (self._bottom, *self._upper[:-1])
+            self._latents = [np.zeros((len(obs), lower.noise_dim), np.float32) for lower in below]
         latent = noise  # None: the mode of the top layer
         layers = zip(self._upper, self._periods, self._latents, strict=True)
         for layer, period, held in reversed(list(layers)):
@@ -95,9 +130,7 @@ class Episodes:
         return self._bottom(obs, latent)
 
 
-def _layer(
-    index: int, part: Any, sizes: tuple[int, int], left: dict[str, Array]
-) -> Gaussian | Deterministic | Implicit | RealNVP:
+def _layer(index: int, part: Any, sizes: tuple[int, int], left: dict[str, Array]) -> Runtime:
     """One layer, with its tensors taken out of those that are left."""
     prefix = f"layers.{index}."
     try:

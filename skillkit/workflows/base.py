@@ -56,8 +56,8 @@ class Base:
         acts: list[Act] = [controller(task, bottom).batch]
         acts += [RUNTIMES[layer.kind](layer.config, arrays(layer)) for layer in upper]
         spec = task.spec
-        for act, hold in zip(acts, self.holds, strict=True):
-            env = wrapped = LatentAction(env, act, spec, hold, gamma)
+        for layer, act, hold in zip(self.layers, acts, self.holds, strict=True):
+            env = wrapped = LatentAction(env, act, spec, hold, gamma, layer.noise_dim)
             spec = wrapped.interface
         return env, spec
 
@@ -86,8 +86,8 @@ def base_of(skill: Skill, task: Task, hold: int | None = None) -> Base:
     """
     check_domain(skill, task)
     policy = skill.policy
-    if not policy.has_density:
-        able = ", ".join(kind for kind, made in POLICIES.items() if made.has_density)
+    if not policy.onto:
+        able = ", ".join(kind for kind, made in POLICIES.items() if made.onto)
         raise IncompatibleSkills(
             f"{skill.name} cannot be a base: its {policy.kind} policy cannot be inverted, so some "
             f"of its actions have no latent; policies of the kinds {able} can"
@@ -140,6 +140,11 @@ def read_by_name(policy: Policy, was: Spec, now: Spec, name: str) -> Policy:
         raise IncompatibleSkills(
             f"{name} cannot be a base here: it reads {min(missing)}, which its domain does not "
             f"observe any more; train {name} again"
+        )
+    if policy.kind not in POLICIES:
+        raise IncompatibleSkills(
+            f"{name} cannot be a base here: its domain observes other entries than when its "
+            f"{policy.kind} policy was made; train {name} again"
         )
     places = {"observation_dim": now.observation_dim, "inputs": now.index(tuple(names))}
     moved = POLICIES[policy.kind](**policy.config | places)

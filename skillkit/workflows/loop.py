@@ -35,6 +35,7 @@ class TrainConfig:
     evaluate_every: int = 20_000  # environment steps between points of the learning curve
     evaluation_episodes: int = 20  # per point of the curve
     final_episodes: int = 100  # for the figures in the card
+    every_frame: bool = True  # a symmetric task's policy acts in all frames, by a compass's latents
     threads: int = 1  # of the learner; small networks gain nothing from more
     precision: str = "float32"  # or bfloat16, of products between hidden layers: quicker if wide
     compile: bool = False  # updates as native code: a C++ compiler and half a minute, then quicker

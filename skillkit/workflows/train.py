@@ -33,6 +33,7 @@ from skillkit.workflows.common import (
     summary,
     threads,
 )
+from skillkit.workflows.frames import can_turn, in_every_frame
 from skillkit.workflows.loop import Checkpoint, TrainConfig, learn
 from skillkit.workflows.run import Run, Trainee
 from skillkit.workflows.settings import check_seed, plain, resolve
@@ -76,6 +77,18 @@ def train(
         UnknownName, InvalidValue: a task or a setting that does not exist or fit.
         IncompatibleSkills: no policy of this task can begin as that of the parent.
         NonFinite: the environment or a loss gave a NaN; nothing is returned.
+
+    A training that is much too short:
+
+    >>> brief = {"train.steps": 400, "train.warmup": 300, "train.evaluation_episodes": 2}
+    >>> skill = train("point_x", settings=brief | {"train.final_episodes": 2})
+    >>> skill
+    Skill('point_x', unsaved, task='point_x', alpha=0.1)
+    >>> skill.metrics["steps"], len(skill.replay)
+    (400, 400)
+    >>> train("point_x", settings={"train.step": 400})
+    Traceback (most recent call last):
+    skillkit.errors.UnknownName: no setting is called 'train.step'; did you mean train.steps ...
     """
     (skill,) = train_together(
         [task], settings=settings, algorithm=algorithm, parent=parent, name=name, seed=seed,
@@ -113,6 +126,12 @@ def train_together(
     Raises:
         IncompatibleSkills: the tasks cannot share an environment; says why.
         UnknownName, InvalidValue, NonFinite: as `train`.
+
+    >>> brief = {"train.steps": 400, "train.warmup": 300, "train.evaluation_episodes": 2}
+    >>> brief |= {"train.final_episodes": 2}
+    >>> both = train_together(["point_x", "point_y"], settings=brief)
+    >>> [(skill.name, skill.manifest.siblings) for skill in both]
+    [('point_x', ['point_y']), ('point_y', ['point_x'])]
     """
     check_seed(seed)
     found = [find_task(task) if isinstance(task, str) else task for task in tasks]
@@ -202,6 +221,8 @@ def finished(
     learner.policy.cpu()
     policy, q = trainee.policy, learner.q.cpu()
     final = score(policy, task, config.final_episodes, paths=True)
+    if config.every_frame and base is None and can_turn(task):
+        policy = in_every_frame(policy, final)  # whose mode is that of the first frame
     size = final.episodes, final.seed
     figure, _ = draw(name, task, controller(task, policy), lambda: q, *size, played=final)
     q.alpha = learner.alpha

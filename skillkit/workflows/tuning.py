@@ -9,7 +9,7 @@ import torch
 from skillkit.envs import Task
 from skillkit.errors import IncompatibleSkills
 from skillkit.integrity import fingerprint
-from skillkit.policies import POLICIES, Policy
+from skillkit.policies import POLICIES, Policy, SymmetricPolicy
 from skillkit.skill import Skill, arrays
 from skillkit.types import Spec
 from skillkit.workflows.base import check_domain
@@ -50,18 +50,21 @@ def take_over(policy: Policy, skill: Skill, task: Task, algorithm: str) -> None:
         IncompatibleSkills: as `begin_as`.
     """
     whose = f"{skill.name} cannot be a beginning of {task.name}"
-    _check_shape(policy, skill.policy, whose, algorithm)
-    was, now = _reads(skill.policy, skill.spec), _reads(policy, task.spec)
+    learned = skill.policy
+    if isinstance(learned, SymmetricPolicy):
+        learned = learned.inside  # as it was learned, in the first frame
+    _check_shape(policy, learned, whose, algorithm)
+    was, now = _reads(learned, skill.spec), _reads(policy, task.spec)
     if missing := [name for name in was if name not in now]:
         raise IncompatibleSkills(
             f"{whose}: it reads {missing[0]}, and policies of {task.name} do not; begin as a skill "
             "that reads less"
         )
-    state = dict(skill.policy.state_dict())
-    learned = state[FIRST]  # (H, entries read, and whatever else goes in)
-    wide = learned.new_zeros(len(learned), len(now))
-    wide[:, [now.index(name) for name in was]] = learned[:, : len(was)]
-    state[FIRST] = torch.cat((wide, learned[:, len(was) :]), 1)
+    state = dict(learned.state_dict())
+    first = state[FIRST]  # (H, entries read, and whatever else goes in)
+    wide = first.new_zeros(len(first), len(now))
+    wide[:, [now.index(name) for name in was]] = first[:, : len(was)]
+    state[FIRST] = torch.cat((wide, first[:, len(was) :]), 1)
     policy.load_state_dict(state)
 
 

@@ -15,7 +15,7 @@ from skillkit.errors import InvalidValue
 from skillkit.policies import POLICIES, Policy
 from tests.toys import gaussian, stirred
 
-DENSE = ["gaussian", "real_nvp"]  # with a density, and invertible
+DENSE = ["gaussian", "clipped_gaussian", "real_nvp"]  # with a density, and invertible
 SAMPLERS = ["implicit"]  # with noise, but no density
 POINTS = ["deterministic"]  # without noise
 

@@ -95,7 +95,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "q a number": (lambda c, t: c.update(q=1), "config .* is wrong"),
     "negative candidates": (lambda c, t: c.update(candidates=-16), "-16 candidates"),
     "real candidates": (lambda c, t: c.update(candidates=16.0), "16.0 candidates"),
-    "candidates beyond memory": (lambda c, t: c.update(candidates=10**15), "noise in policy"),
+    "candidates beyond memory": (lambda c, t: c.update(candidates=10**15), "noise is float32"),
     "a policy of a policy": (lambda c, t: c["policies"][0].update(kind="resampled"), "KeyError"),
     "an unknown policy": (lambda c, t: c["policies"][0].update(kind="flow"), "KeyError: 'flow'"),
     "an unknown q": (lambda c, t: c["q"]["config"]["parts"][0].update(kind="table"), "'table'"),
@@ -103,7 +103,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
         lambda c, t: c["policies"][0]["config"].update(observation_dim=5),
         "observation_dim 5 of a part, not 4",
     ),
-    "a policy too many": (lambda c, t: c["policies"].append(c["policies"][0]), "config says"),
+    "a policy too many": (lambda c, t: c["policies"].append(c["policies"][0]), "json describes"),
     "a policy less": (lambda c, t: c["policies"].pop(), "belongs to no part"),
     "a weight less": (lambda c, t: c["q"]["config"]["weights"].pop(), "a weight and a temperature"),
     "weights are words": (
@@ -115,8 +115,8 @@ HOSTILE: dict[str, tuple[Change, str]] = {
         lambda c, t: c["q"]["config"]["parts"][0]["config"].update(alpha=-1.0),
         "a temperature above 0",
     ),
-    "no noise": (lambda c, t: t.pop("noise"), "noise in policy.safetensors is absent"),
-    "noise NaN": (lambda c, t: t["noise"].__setitem__(0, np.nan), "noise .* has NaN"),
+    "no noise": (lambda c, t: t.pop("noise"), "noise is absent"),
+    "noise NaN": (lambda c, t: t["noise"].__setitem__(0, np.nan), "noise has NaN"),
     "a tensor less": (lambda c, t: t.pop("policies.0.net.layers.0.bias"), "is absent"),
     "a tensor too many": (lambda c, t: t.update(x=t["noise"]), "x belongs to no part"),
     "critics NaN": (
@@ -125,7 +125,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     ),
     "many critics": (
         lambda c, t: c["q"]["config"]["parts"][0]["config"].update(critics=10**9),
-        "its config says",
+        "skill.json describes",
     ),
 }
 

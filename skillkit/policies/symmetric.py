@@ -1,0 +1,94 @@
+"""A policy in every frame of a symmetric robot: a compass among its latents says in which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skillkit.errors import InvalidValue
+from skillkit.policies.policy import Policy
+
+COMPASS = 2  # latents of it, before those of the policy inside
+
+
+class SymmetricPolicy(Policy):
+    """u = g^-1 f(eps; g s), where g is the frame whose direction is nearest to the compass c.
+
+    The noise is (c, eps). Whoever holds c holds a frame, so that a policy that has learned to walk
+    one way walks each of the ways that the symmetries of its robot turn it to, and as well. With
+    h, a symmetry of both the robot and the compass, f(h c, eps; h s) = h f(c, eps; s).
+
+    Args:
+        inside: f, as it was learned, in the first frame.
+        frames: a row (O,) and a row (A,) of signed positions for each g, counted from 1: entry i of
+            g s is the entry |p_i| of s with the sign of p_i.
+        directions: in the plane, where f leads in each frame. (G, 2)
+
+    Raises:
+        InvalidValue: frames that are no signed permutations, or not as many as directions.
+    """
+
+    kind = "symmetric"
+    state_index: Tensor
+    state_sign: Tensor
+    action_index: Tensor
+    action_sign: Tensor
+    compass: Tensor
+
+    def __init__(
+        self,
+        inside: Policy,
+        frames: tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]],
+        directions: Sequence[Sequence[float]],
+    ) -> None:
+        super().__init__(inside.observation_dim, inside.action_dim, (), None, inside.squash)
+        self.noise_dim, self.onto = COMPASS + inside.noise_dim, inside.onto
+        self.inside = inside
+        self.frames = tuple([[int(p) for p in row] for row in table] for table in frames)
+        self.directions = [[float(x) for x in row] for row in directions]
+        sizes = inside.observation_dim, inside.action_dim
+        for table, size in zip(self.frames, sizes, strict=True):
+            check_frames(table, size, len(self.directions))
+        with torch.device("cpu"):  # frames must be known where all else is promised
+            for name, table in zip(("state", "action"), self.frames, strict=True):
+                signed = torch.tensor(table)
+                self.register_buffer(f"{name}_index", signed.abs() - 1, persistent=False)
+                self.register_buffer(f"{name}_sign", signed.sign().float(), persistent=False)
+            self.register_buffer("compass", torch.tensor(self.directions), persistent=False)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        state, action = self.frames
+        return super().config | {
+            "inside": {"kind": self.inside.kind, "config": self.inside.config},
+            "frames": [state, action],
+            "directions": self.directions,
+        }
+
+    def raw(self, obs: Tensor, noise: Tensor) -> Tensor:
+        shape = torch.broadcast_shapes(obs.shape[:-1], noise.shape[:-1])
+        obs, noise = (x.expand(*shape, x.shape[-1]) for x in (obs, noise))
+        g = self.frame(noise[..., :COMPASS])
+        seen = obs.gather(-1, self.state_index[g]) * self.state_sign[g].to(obs.dtype)
+        u = self.inside.raw(seen, noise[..., COMPASS:]) * self.action_sign[g].to(obs.dtype)
+        return torch.zeros_like(u).scatter(-1, self.action_index[g], u)
+
+    def frame(self, compass: Tensor) -> Tensor:
+        """Which frame it says. (..., 2) -> (...,) int64"""
+        return (compass @ self.compass.to(compass.dtype).T).argmax(-1)
+
+
+def check_frames(table: Sequence[Sequence[int]], size: int, count: int) -> None:
+    """One signed permutation of so many entries for each direction.
+
+    Raises:
+        InvalidValue: it is none.
+    """
+    whole = list(range(1, size + 1))
+    if len(table) != count or not count:
+        raise InvalidValue(f"{len(table)} frames do not go with {count} directions")
+    if any(sorted(map(abs, row)) != whole for row in table):
+        raise InvalidValue(f"a frame is a signed permutation of the positions 1 to {size}")

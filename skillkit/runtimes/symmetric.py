@@ -1,0 +1,95 @@
+"""A policy in every frame of a symmetric robot, without PyTorch (`skillkit.policies.symmetric`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from skillkit.errors import CorruptSkill
+from skillkit.runtimes.network import ClippedGaussian, Deterministic, Gaussian, Implicit
+from skillkit.runtimes.real_nvp import RealNVP
+from skillkit.types import Array
+
+COMPASS = 2  # latents of it, before those of the policy inside
+MOST = 1 << 10  # frames
+INSIDE: dict[str, type[Gaussian | Deterministic | Implicit | RealNVP]] = {
+    "gaussian": Gaussian,
+    "clipped_gaussian": ClippedGaussian,
+    "deterministic": Deterministic,
+    "implicit": Implicit,
+    "real_nvp": RealNVP,
+}
+
+
+class Symmetric:
+    """a = g^-1 f(eps; g s), where g is the frame whose direction is nearest to the compass.
+
+    Raises:
+        CorruptSkill: a malformed config, or tensors that do not fit it.
+    """
+
+    def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
+        sizes = config["observation_dim"], config["action_dim"]
+        part = config.get("inside")
+        kind, described = (
+            (part.get("kind"), part.get("config")) if isinstance(part, Mapping) else (None, None)
+        )
+        if kind not in [*INSIDE] or not isinstance(described, Mapping):
+            raise CorruptSkill(f"a symmetric policy has one inside, {', '.join(INSIDE)}")
+        for key in ("observation_dim", "action_dim", "squash"):
+            if described.get(key) != config.get(key):
+                raise CorruptSkill(
+                    f"the policy inside has {key} {described.get(key)!r}, and its frames "
+                    f"{config.get(key)!r}"
+                )
+        directions = config.get("directions")
+        if not isinstance(directions, list) or not 1 <= len(directions) <= MOST:
+            raise CorruptSkill(f"a symmetric policy has 1 to {MOST} directions")
+        self._compass = _numbers(directions).T.copy()  # (2, G)
+        tables = config.get("frames")
+        if not isinstance(tables, list | tuple) or len(tables) != 2:
+            raise CorruptSkill("the frames of a symmetric policy are two tables")
+        (self._seen, self._sign), (self._moved, self._turn) = (
+            _signed(table, size, len(directions)) for table, size in zip(tables, sizes, strict=True)
+        )
+        own = {key.removeprefix("inside."): value for key, value in tensors.items()}
+        if any(not key.startswith("inside.") for key in tensors):
+            raise CorruptSkill("a tensor of the policy does not belong to the one inside")
+        self._inside = INSIDE[str(kind)](described, own)
+        self.noise_dim = COMPASS + self._inside.noise_dim
+
+    def __call__(self, obs: Array, noise: Array | None) -> Array:
+        if noise is None:
+            g, eps = np.zeros(obs.shape[:-1], np.int64), None
+        else:
+            g, eps = (noise[..., :COMPASS] @ self._compass).argmax(-1), noise[..., COMPASS:]
+        seen = np.take_along_axis(obs, self._seen[g], -1) * self._sign[g]
+        unit = self._inside(seen, eps) * self._turn[g]
+        action = np.empty_like(unit)
+        np.put_along_axis(action, self._moved[g], unit, -1)
+        return action
+
+
+def _numbers(rows: list[Any]) -> Array:
+    """(G, 2) float32"""
+    if all(isinstance(row, list | tuple) and len(row) == COMPASS for row in rows):
+        found = [x for row in rows for x in row]
+        if all(isinstance(x, int | float) and abs(x) < 1e6 for x in found):
+            return np.array(rows, np.float32)
+    raise CorruptSkill("the directions of a symmetric policy are pairs of numbers")
+
+
+def _signed(table: Any, size: int, count: int) -> tuple[Array, Array]:
+    """Positions from 0 and signs. -> (G, size) int64, (G, size) float32"""
+    whole = list(range(1, size + 1))
+    rows = table if isinstance(table, list) and len(table) == count else [None]
+    for row in rows:
+        positions = [abs(p) for p in row if type(p) is int] if isinstance(row, list) else []
+        if sorted(positions) != whole:
+            raise CorruptSkill(
+                f"a frame of a symmetric policy is no signed permutation of 1 to {size}"
+            )
+    signed = np.array(rows)
+    return np.abs(signed) - 1, np.sign(signed).astype(np.float32)

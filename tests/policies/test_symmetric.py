@@ -1,0 +1,161 @@
+"""A policy in every frame: the same deed, turned, wherever robot, world and compass are turned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from skillkit.controller import Controller
+from skillkit.envs import Task, task
+from skillkit.envs.symmetry import images
+from skillkit.errors import CorruptSkill, InvalidValue
+from skillkit.evaluation import evaluate
+from skillkit.policies import POLICIES, Policy, StackedPolicy, SymmetricPolicy, build_policy
+from skillkit.runtimes import RUNTIMES
+from skillkit.skill import arrays
+from skillkit.workflows.frames import in_every_frame
+from tests.exporters.test_onnx import assert_same
+from tests.toys import stirred
+
+WALK = task("locomotion")
+GROUP = images(WALK.spec, WALK.on.symmetries)  # quarter turns and mirrors
+every_kind = pytest.mark.parametrize("kind", ["real_nvp", "gaussian", "implicit"])
+
+
+def walker(kind: str = "real_nvp") -> SymmetricPolicy:
+    torch.manual_seed(0)
+    spec = WALK.spec
+    inside = stirred(POLICIES[kind](spec.observation_dim, spec.action_dim, (32,), WALK.reads))
+    short = Task("w", WALK.on, "", WALK.terms, 20, inputs=WALK.inputs, symmetric=True)
+    played = evaluate(lambda obs: np.full((len(obs), 8), 20.0), short, 4, 7, paths=True)
+    return in_every_frame(inside, played)
+
+
+def image(x: Tensor, g: int, of: str) -> Tensor:
+    index, sign = getattr(GROUP, of)[g], getattr(GROUP, f"{of}_sign")[g]
+    return x[..., torch.as_tensor(index)] * torch.as_tensor(sign)
+
+
+def turned(compass: Tensor, g: int) -> Tensor:
+    """As the plane is, in which x and y come first among the entries."""
+    plane = torch.cat([compass, compass.new_zeros(len(compass), 27)], 1)
+    return image(plane, g, "observation")[:, :2]
+
+
+@every_kind
+@pytest.mark.parametrize("g", range(8))
+def test_turn_everything_and_the_action_turns(kind: str, g: int) -> None:
+    policy = walker(kind)
+    obs, noise = torch.randn(200, 29), torch.randn(200, policy.noise_dim)
+    other = torch.cat([turned(noise[:, :2], g), noise[:, 2:]], 1)
+    torch.testing.assert_close(
+        policy.act(image(obs, g, "observation"), other), image(policy.act(obs, noise), g, "action")
+    )
+
+
+def test_all_frames_are_equally_likely_and_the_first_is_as_learned() -> None:
+    policy = walker()
+    frames = policy.frame(torch.randn(8000, 2))
+    assert sorted(set(frames.tolist())) == list(range(8))
+    assert (torch.bincount(frames) / 1000 - 1).abs().max() < 0.15
+    assert np.allclose(np.linalg.norm(policy.directions, axis=1), 1, atol=1e-6)
+    obs, eps = torch.randn(6, 29), torch.randn(6, 8)
+    first = torch.tensor(policy.directions[0]).expand(6, 2)
+    noise = torch.cat([first, eps], 1)
+    torch.testing.assert_close(policy.act(obs, noise), policy.inside.act(obs, eps))
+    torch.testing.assert_close(policy.mode(obs), policy.inside.mode(obs))
+
+
+def test_the_compass_says_where_it_goes() -> None:
+    """A robot that is dragged along turns its way with the frame."""
+    policy = walker()
+    spec, act = WALK.spec, policy.directions
+    matrices = [turned(torch.eye(2), g).T.numpy() for g in range(8)]
+    for matrix, way in zip(matrices, act, strict=True):
+        np.testing.assert_allclose(matrix @ way, act[0], atol=1e-6)
+    assert spec.observation[0].name == "x" and policy.noise_dim == 10 and policy.onto
+
+
+@every_kind
+def test_the_controller_does_the_same(kind: str) -> None:
+    policy = walker(kind)
+    described = json.loads(json.dumps({"kind": policy.kind, "config": policy.config}))
+    control = Controller(WALK.spec, described, arrays(policy))
+    obs, noise = torch.randn(50, 29), torch.randn(50, policy.noise_dim)
+    for eps, wanted in ((noise, policy.act(obs, noise)), (None, policy.mode(obs))):
+        given = None if eps is None else eps.numpy()
+        found = control.unit(obs.numpy(), given)
+        np.testing.assert_allclose(found, wanted.detach().numpy(), atol=1e-5)
+        one = RUNTIMES["symmetric"](described["config"], arrays(policy))
+        found = one(obs[3].numpy(), None if given is None else given[3])
+        np.testing.assert_allclose(found, wanted[3].detach().numpy(), atol=1e-5)
+
+
+def test_it_is_built_again_from_plain_data() -> None:
+    policy = walker()
+    stored = json.loads(json.dumps({"kind": policy.kind, "config": policy.config}))
+    again = build_policy(stored, build_q=lambda config: None)
+    again.load_state_dict(policy.state_dict())
+    obs, noise = torch.randn(4, 29), torch.randn(4, 10)
+    assert again.config == policy.config and torch.equal(
+        again.act(obs, noise), policy.act(obs, noise)
+    )
+    folded = policy.act(obs[:, None], noise[:, None].expand(4, 3, 10))
+    torch.testing.assert_close(folded[:, 1], policy.act(obs, noise))
+
+
+BROKEN: list[tuple[str, Any, str]] = [
+    ("inside", None, "has one inside"),
+    ("inside", {"kind": "stacked", "config": {}}, "has one inside"),
+    ("inside", {"kind": "gaussian", "config": {}}, "the policy inside has observation_dim None"),
+    ("directions", [], "1 to 1024 directions"),
+    ("directions", [[1, "x"]] * 8, "pairs of numbers"),
+    ("frames", [[[1]]], "two tables"),
+    ("frames", [[[1] * 29] * 8, [[1] * 8] * 8], "no signed permutation of 1 to 29"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "words"), BROKEN)
+def test_a_strangers_config_is_refused(field: str, value: Any, words: str) -> None:
+    policy = walker()
+    config = policy.config | {field: value}
+    with pytest.raises(CorruptSkill, match=words):
+        Controller(WALK.spec, {"kind": "symmetric", "config": config}, arrays(policy))
+
+
+def test_what_has_no_frames_says_so() -> None:
+    policy = walker()
+    run = evaluate(lambda obs: np.zeros((len(obs), 8)), task("ant_run"), 2, 7, paths=True)
+    with pytest.raises(InvalidValue, match="ant_run has no frames: it prefers a direction"):
+        in_every_frame(policy.inside, run)
+    with pytest.raises(InvalidValue, match="1 frames do not go with 8 directions"):
+        SymmetricPolicy(policy.inside, ([[*range(1, 30)]], [[*range(1, 9)]]), policy.directions)
+
+
+def stack() -> StackedPolicy:
+    """A layer that steers the compass."""
+    torch.manual_seed(1)
+    top = stirred(POLICIES["real_nvp"](29, 10, (16,), squash=False))
+    return StackedPolicy([walker(), top], [3])
+
+
+def test_a_layer_on_top_steers_it() -> None:
+    policy = stack()
+    assert policy.noise_dim == 10 and policy.onto and not policy.has_density
+    described = {"kind": policy.kind, "config": policy.config}
+    control = Controller(WALK.spec, json.loads(json.dumps(described)), arrays(policy))
+    obs, noise = torch.randn(9, 29), torch.randn(9, 10)
+    found = control.unit(obs.numpy(), noise.numpy())
+    np.testing.assert_allclose(found, policy.act(obs, noise).detach().numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [walker, stack])
+@pytest.mark.parametrize("sample", [False, True])
+def test_it_can_be_exported(make: Callable[[], Policy], sample: bool) -> None:
+    assert_same(make(), WALK.spec, torch.randn(20, 29), sample)
