@@ -63,12 +63,12 @@ def options(command: Command) -> Command:
     return command
 
 
-def check(rows: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse the name of a row that does not exist."""
+def check(rows: Iterable[str], known: Iterable[str], kind: str = "row") -> None:
+    """Refuse the name of a row, or of another kind of thing, that does not exist."""
     known = list(known)
     for row in rows:
         if row not in known:
-            raise click.ClickException(str(UnknownName("row", row, known)))
+            raise click.ClickException(str(UnknownName(kind, row, known)))
 
 
 def write(path: Path, result: Mapping[str, Any]) -> None:

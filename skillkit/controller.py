@@ -18,18 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from skillkit.errors import CorruptSkill, InvalidValue, NonFinite
 from skillkit.manifest import MANIFEST, Manifest, verify_checksums
+from skillkit.reading import read_tensors, reason
 from skillkit.runtimes import RUNTIMES
-from skillkit.runtimes.stacked import Episodes, Stacked
+from skillkit.runtimes.stacked import Episode, Episodes, Stacked
 from skillkit.types import Array, Spec
 
 Act = Callable[[Array, Array | None], Array]  # (..., O), (..., noise_dim) or None -> (..., A)
 
 FILES = (MANIFEST, "policy.safetensors", "probe.safetensors")  # all that a controller needs
+PROBE = ("observation", "noise", "sample", "mode")
+PROBE_SIZE = 16  # of each
 RTOL = 1e-4  # of the probe, where actions reach to 1; another order of summation costs 1e-6
 OVERFLOW = "the policy's action is not finite for this observation; its entries are far too large"
 SAFE_NORM = 1e38  # an observation with |o|^2 below this fits into float32
@@ -67,12 +68,15 @@ class Controller:
         self._rng = np.random.default_rng(seed)
         self._low, self._high = spec.low, spec.high
         self._middle, self._half = (spec.high + spec.low) / 2, (spec.high - spec.low) / 2
+        # Rounding is monotone: where the images of -1 and 1 are within the bounds, all are.
+        low, high = self._middle - self._half, self._middle + self._half
+        self._exact = bool((low >= spec.low).all() and (high <= spec.high).all())
         self._obs = np.empty(spec.observation_dim, np.float32)
         self._noise = np.empty(self.noise_dim, np.float32)
         self._one: Act = self._policy  # of single observations, and of those in batches
         self._many: Act = self._policy
         if isinstance(self._policy, Stacked):
-            self._one, self._many = Episodes(self._policy), Episodes(self._policy)
+            self._one, self._many = Episode(self._policy), Episodes(self._policy)
 
     @classmethod
     def load(cls, folder: Path | str, deterministic: bool = True, seed: int = 0) -> Controller:
@@ -84,13 +88,13 @@ class Controller:
         folder = Path(folder)
         verify_checksums(folder, FILES)
         manifest = Manifest.load(folder)
-        tensors, probe = (_tensors(folder / name) for name in FILES[1:])
+        tensors, probe = (read_tensors(folder / name) for name in FILES[1:])
         manifest.check_layers(tensors)
         try:
             controller = cls(manifest.spec, manifest.policy, tensors, deterministic, seed)
             controller.check(probe)
-        except CorruptSkill as error:
-            raise CorruptSkill(f"{folder}: {error}") from error
+        except Exception as error:  # a stranger's data can fail in any way
+            raise CorruptSkill(f"{folder}: {reason(error)}") from error
         return controller
 
     @property
@@ -108,7 +112,7 @@ class Controller:
         """
         if isinstance(self._many, Episodes):
             self._many.begin(rows)
-        if isinstance(self._one, Episodes) and rows is None:
+        if isinstance(self._one, Episode) and rows is None:
             self._one.begin()
 
     def __call__(self, obs: Array) -> Array:
@@ -126,8 +130,10 @@ class Controller:
             raise NonFinite(OVERFLOW)
         action = self._half * unit  # Spec.native, without recomputing the middle and the half range
         action += self._middle
-        np.maximum(action, self._low, out=action)
-        return np.minimum(action, self._high, out=action)
+        if not self._exact:
+            np.maximum(action, self._low, out=action)
+            np.minimum(action, self._high, out=action)
+        return action
 
     def batch(self, obs: Array, noise: Array | None = None) -> Array:
         """Many steps at once, to the last bit as one by one. (E, O) -> (E, A) float64, native.
@@ -170,22 +176,28 @@ class Controller:
             CorruptSkill: the probe is incomplete, or an action differs by more than 1e-4.
         """
         try:
-            obs = probe["observation"]
-            ours = {"sample": self.unit(obs, probe["noise"]), "mode": self.unit(obs, None)}
-            lost = [key for key in ours if not np.allclose(ours[key], probe[key], RTOL, RTOL)]
+            action, sizes = self.spec.action_dim, (self.spec.observation_dim, self.noise_dim)
+            for key, size in zip(PROBE, (*sizes, action, action), strict=True):
+                if probe[key].shape != (PROBE_SIZE, size) or probe[key].dtype.kind != "f":
+                    raise ValueError(f"{key} is {probe[key].dtype} {probe[key].shape}")
+            # A few at a time: a policy that judges candidates takes memory for each.
+            rows = [np.split(probe[key], 4) for key in PROBE]
+            for obs, noise, *stored in zip(*rows, strict=True):
+                ours = self.unit(obs, noise), self.unit(obs, None)
+                for key, now, was in zip(PROBE[2:], ours, stored, strict=True):
+                    if not np.allclose(now, was, RTOL, RTOL):
+                        raise CorruptSkill(
+                            f"the policy no longer gives the {key} recorded in probe.safetensors; "
+                            "train or download the skill again"
+                        )
         except (KeyError, ValueError, InvalidValue, NonFinite) as error:
             raise CorruptSkill(f"probe.safetensors does not fit the policy: {error}") from error
-        if lost:
-            raise CorruptSkill(
-                f"the policy no longer gives the {lost[0]} recorded in probe.safetensors; "
-                "train or download the skill again"
-            )
 
     def _read(self, obs: Array) -> Array:
         """One observation, checked, as float32 in a buffer. (O,) -> (O,)"""
         usual = type(obs) is np.ndarray and obs.shape == self._obs.shape and obs.dtype.char in "fd"
         if usual and obs.dot(obs) < SAFE_NORM:  # false for NaN, infinity and float32 overflow too
-            np.copyto(self._obs, obs, casting="same_kind")
+            self._obs[:] = obs
             return self._obs
         return _float32(obs, self._names, batch=False)
 
@@ -202,13 +214,6 @@ def _check_policy(policy: Mapping[str, Any], spec: Spec) -> None:
             raise CorruptSkill(f"the policy's {name} is {found!r}, but its spec has {needed}")
     if config.get("squash", True) is not True:
         raise CorruptSkill("the policy has no tanh, but the actions of its spec have bounds")
-
-
-def _tensors(path: Path) -> dict[str, Array]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError, KeyError, TypeError) as error:  # bfloat16 is a TypeError
-        raise CorruptSkill(f"{path} cannot be read as safetensors: {error}") from error
 
 
 def _float32(obs: Any, names: Sequence[str], batch: bool) -> Array:

@@ -16,8 +16,8 @@ from skillkit.commands.options import open_registry, registry_option
 from skillkit.errors import CorruptSkill, InvalidValue, UnknownName
 
 if TYPE_CHECKING:
-    from skillkit.manifest import Manifest
     from skillkit.registry import Entry, Registry
+    from skillkit.summary import Summary
 
 
 @dataclass(frozen=True)
@@ -25,28 +25,20 @@ class Row:
     """What `list` knows of a version."""
 
     entry: Entry
-    manifest: Manifest
+    summary: Summary
     aliases: list[str] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def domain(self) -> str:
-        return str(self.manifest.task["domain"])
-
-    @property
-    def scores(self) -> Any:
-        return self.manifest.metrics.get("evaluation", {})
 
     def cost(self, metric: str, sign: int) -> float:
         """The metric times the sign; infinite if unmeasured, and a stranger's may be anything."""
         with suppress(KeyError, TypeError, ValueError):
-            return sign * float(self.scores[metric]["mean"])
+            return sign * float(self.summary.evaluation[metric]["mean"])
         return math.inf
 
     @property
     def time(self) -> float:
         """Of making [s since 1970]."""
-        return datetime.fromisoformat(self.manifest.created).timestamp()
+        return datetime.fromisoformat(self.summary.created).timestamp()
 
     def has(self, tag: str) -> bool:
         """Whether it has KEY=VALUE, or KEY with any value."""
@@ -95,8 +87,8 @@ def list_(
     chosen = [
         row
         for row in rows
-        if domain in (None, row.domain)
-        and kind in (None, row.manifest.kind)
+        if domain in (None, row.summary.domain)
+        and kind in (None, row.summary.kind)
         and all(row.has(tag) for tag in tags)
     ]
     if damaged and (domain, kind, tags) != (None, None, ()):
@@ -113,7 +105,7 @@ def _read(where: Registry, entries: Sequence[Entry]) -> tuple[list[Row], dict[st
     rows, damaged = [], {}
     for entry in entries:
         try:
-            rows.append(Row(entry, entry.manifest, **_words(where, entry)))
+            rows.append(Row(entry, entry.summary, **_words(where, entry)))
         except CorruptSkill as error:
             damaged[entry.reference] = str(error)
     return rows, damaged
@@ -126,7 +118,7 @@ def _words(where: Registry, entry: Entry) -> dict[str, Any]:
         words = where.aliases(entry.name).items()
         found["aliases"] = [word for word, version in words if version == entry.version]
     with suppress(CorruptSkill):
-        found["tags"] = where.labels(entry).tags
+        found["tags"] = where.tags(entry)
     return found
 
 
@@ -134,7 +126,7 @@ def _check(rows: list[Row], domain: str | None, kind: str | None, tags: tuple[st
     """Refuse what must be a mistype."""
     from skillkit.manifest import KINDS
 
-    domains = {row.domain for row in rows}
+    domains = {row.summary.domain for row in rows}
     if domain is not None and domain not in domains:
         raise UnknownName("domain of a skill here", domain, domains)
     if kind is not None and kind not in KINDS:
@@ -147,27 +139,29 @@ def _show(rows: list[Row], damaged: dict[str, str], sort: str) -> None:
     """A line a skill; with a column for what it is sorted by, and for words if it has any."""
     words = any(row.aliases or row.tags for row in rows)
     more = [sort] * (sort in ("created", "size")) + ["aliases, tags"] * words
-    columns = ("skill", "version", "task", "made by", "alpha", "return", "distance")
-    table = console.table(*columns, *more, "origin")
-    for row in rows:
-        found = row.manifest
-        cells = {
-            "created": found.created,
-            "size": console.size(row.entry.size),
-            "aliases, tags": ", ".join(filter(None, (*row.aliases, console.tags(row.tags)))),
-        }
-        table.add_row(
-            row.entry.name,
-            str(row.entry.version),
-            str(found.task["expression"]),
-            f"{found.kind}, {found.algorithm}",
-            f"{found.alpha:g}",
-            console.mean(row.scores, "return", ".1f"),
-            console.mean(row.scores, "final_distance", ".2f"),
-            *(cells[column] for column in more),
-            row.entry.origin,
-        )
+    head = ("skill", "version", "task", "made by", "alpha", "return", "distance", *more, "origin")
+    lines = [_cells(row, more) for row in rows]
     for reference, sentence in damaged.items():
-        name, _, version = reference.partition("@")
-        table.add_row(name, version, "damaged: " + sentence)
-    console.show(table)
+        cells = (*reference.split("@"), "damaged: " + sentence)
+        lines.append((*cells, *[""] * (len(head) - len(cells))))
+    console.show_rows(head, lines)
+
+
+def _cells(row: Row, more: Sequence[str]) -> tuple[str, ...]:
+    found = row.summary
+    extra: dict[str, Callable[[], str]] = {
+        "created": lambda: found.created,
+        "size": lambda: console.size(row.entry.size),
+        "aliases, tags": lambda: ", ".join(filter(None, (*row.aliases, console.tags(row.tags)))),
+    }
+    return (
+        row.entry.name,
+        str(row.entry.version),
+        found.task,
+        f"{found.kind}, {found.algorithm}",
+        f"{found.alpha:g}",
+        console.mean(found.evaluation, "return", ".1f"),
+        console.mean(found.evaluation, "final_distance", ".2f"),
+        *(extra[column]() for column in more),
+        row.entry.origin,
+    )

@@ -104,6 +104,18 @@ class Task:
         recipe: (algorithm, settings), plain data that the workflow validates; None: the domain's.
         file: where it is declared; filled in by the catalogue.
         parts: (weight, task) of a composed task.
+
+    >>> from skillkit.envs import Task, combine, domain
+    >>> point = domain("point")
+    >>> left = Task(
+    ...     "left", on=point, summary="to x = -1", terms=(point.distance(x=-1.0),), horizon=100
+    ... )
+    >>> obs = np.array([[0.5, 0.0, 0.0, 0.0]])  # x, y and their velocities
+    >>> left.reward(obs, np.zeros((1, 2)), obs).shape
+    (1,)
+    >>> from skillkit.envs import task
+    >>> combine([left, task("point_y")], [0.7, 0.3]).name
+    '0.7*left+0.3*point_y'
     """
 
     name: str

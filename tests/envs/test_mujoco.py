@@ -97,3 +97,25 @@ def test_a_picture_shows_the_scene(name: str) -> None:
     if "OpenGL" in run.stderr or "EGL" in run.stderr:
         pytest.skip("no OpenGL on this machine")
     assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("name", ["push_x", "ant_run"])
+def test_memory_of_their_own_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies that go on from what they have computed play what those play that begin anew."""
+    found = task(name)
+    own = make(found, num_envs=3, seed=5)
+    monkeypatch.setattr("skillkit.envs.mujoco.PERSISTENT", 0)
+    shared = make(found, num_envs=3, seed=5)
+    rng, ends = np.random.default_rng(0), np.array([False, True, False])
+    assert (own.reset()[0] == shared.reset()[0]).all()
+    for step in range(60):
+        action = rng.uniform(found.spec.low, found.spec.high, (3, found.spec.action_dim))
+        mine, theirs = own.step(action), shared.step(action)
+        for one, other in zip(mine[:4], theirs[:4], strict=True):
+            assert one.tobytes() == other.tobytes()
+        done = mine[2] | mine[3] | (ends & (step == 20))
+        if done.any():
+            first, other = (env.reset(options={"reset_mask": done})[0] for env in (own, shared))
+            assert first.tobytes() == other.tobytes()
+        if step == 40:
+            own.load_state(shared.state())

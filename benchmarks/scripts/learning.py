@@ -1,0 +1,111 @@
+"""A training of skillkit in stretches: its loop as it is, or its updates alone; and a ceiling."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from skillkit.envs import Task, task
+from skillkit.networks import precision
+from skillkit.workflows import loop
+from skillkit.workflows.loop import TrainConfig
+from skillkit.workflows.run import Run
+from skillkit.workflows.train import STACK, configure
+
+NEVER = 10**12  # steps
+WIDTH = 1024  # of the matrices whose product is the machine's ceiling
+
+
+def products(count: int) -> dict[str, float]:
+    """Rates of large matrix products [FLOP/s]."""
+    found = {}
+    for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        a, b = (torch.randn(WIDTH, WIDTH).to(kind) for _ in range(2))
+        out = a @ b
+        began = time.perf_counter()
+        for _ in range(count):
+            torch.mm(a, b, out=out)
+        found[name] = 2.0 * WIDTH**3 * count / (time.perf_counter() - began)
+    return found
+
+
+class Enough(Exception):
+    """Ends a stretch."""
+
+
+@dataclass
+class Training:
+    """A run that has filled its replay, and made a few updates.
+
+    Attributes:
+        run: everything that a training consists of.
+        config: of its loop.
+    """
+
+    run: Run
+    config: TrainConfig
+
+    @staticmethod
+    def begin(
+        names: list[str], algorithm: str | None, settings: Mapping[str, Any], warmup: int
+    ) -> Training:
+        """As `skillkit train NAMES` with these settings would."""
+        tasks: list[Task] = [task(name) for name in names]
+        lender, recipe = tasks[0].recipe
+        plain = {key: value for key, value in recipe.items() if not key.startswith(STACK)}
+        chosen = {"train.warmup": warmup, **settings}
+        configs = configure(algorithm or lender, {**plain, **chosen}, lender)
+        run = Run(tasks, algorithm or lender, configs, 0, "cpu")
+        found = Training(run, configs["train"])
+        while run.collector.steps < warmup:
+            run.collector.step(())
+        for _ in range(3):  # a compiled one is compiled now
+            found.updates(1)
+        return found
+
+    @property
+    def count(self) -> int:
+        """Updates in all so far."""
+        return sum(trainee.learner.updates for trainee in self.run.trainees)
+
+    def whole(self, steps: int) -> dict[str, float]:
+        """Some steps of the loop, with their updates; neither evaluation nor checkpoint."""
+        config = replace(self.config, steps=NEVER, evaluate_every=NEVER)
+        before, made, loop.PROGRESS_EVERY = self.run.collector.steps, self.count, steps
+        began = time.perf_counter()
+        try:
+            for _ in loop.learn(self.run, config, _stop, None):
+                pass
+        except Enough:
+            pass
+        took = time.perf_counter() - began
+        count = self.run.collector.steps - before
+        return {"seconds": took, "steps": count, "updates": self.count - made}
+
+    def updates(self, count: int) -> dict[str, float]:
+        """So many updates of each learner and nothing else."""
+        began = time.perf_counter()
+        with precision(self.config.precision, self.run.device):
+            for _ in range(count):
+                for trainee in self.run.trainees:
+                    run = self.run
+                    trainee.update(run.replay, run.sampler, run.sampling, run.augment)
+        took = time.perf_counter() - began
+        return {"seconds": took, "updates": count * len(self.run.trainees)}
+
+    def flops(self) -> float:
+        """Of the matrix products of one update of one learner."""
+        with FlopCounterMode(display=False) as counter:
+            trainee, run = self.run.trainees[0], self.run
+            trainee.update(run.replay, run.sampler, run.sampling, run.augment)
+        return float(counter.get_total_flops())
+
+
+def _stop(event: Mapping[str, Any]) -> None:
+    if event["kind"] == "progress":
+        raise Enough
