@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from skillkit import console
-from skillkit.commands.options import SEED, open_registry, registry_option, set_option, tasks_option
+from skillkit.commands.options import (
+    SEED,
+    open_registry,
+    registry_option,
+    reporting,
+    set_option,
+    tasks_option,
+    tensorboard_option,
+)
 from skillkit.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", type=SEED, default=0, show_default=True, help="The one source of randomness."
 )
+@tensorboard_option
 @set_option
 @tasks_option
 @registry_option
@@ -34,6 +43,7 @@ def compose(
     instant: bool,
     name: str | None,
     seed: int,
+    tensorboard: str | None,
     pairs: tuple[str, ...],
     registry: str | None,
 ) -> None:
@@ -45,7 +55,8 @@ def compose(
     where = open_registry(registry)
     parts = [load(reference, where) for reference in skills]
     _check_target(where, parts[0].name if name is None else name)
-    with console.Progress("updates") as progress:
+    label = name or "+".join(part.name for part in parts)
+    with reporting("updates", tensorboard, label) as report:
         skill = workflow.compose(
             parts,
             weights=_numbers("--weights", weights),
@@ -54,9 +65,9 @@ def compose(
             settings=assignments(pairs),
             name=name,
             seed=seed,
-            on_event=progress,
+            on_event=report,
         )
-        saved = skill.save(registry=where)
+    saved = skill.save(registry=where)
     console.composition(saved, where)
     console.announce(saved)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -40,6 +41,35 @@ def tasks_option(command: Command) -> Command:
 def set_option(command: Command) -> Command:
     text = "Override a setting, e.g. sac.alpha=0.1; repeatable."
     return click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help=text)(command)
+
+
+def tensorboard_option(command: Command) -> Command:
+    text = "Write TensorBoard events to DIR/NAME_1, …; default $SKILLKIT_TENSORBOARD, else none."
+    return click.option("--tensorboard", metavar="DIR", envvar="SKILLKIT_TENSORBOARD", help=text)(
+        command
+    )
+
+
+@contextmanager
+def reporting(
+    unit: str, folder: str | None, label: str, resume: bool = False
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """An `on_event` callback: the progress bar and, if there is a folder, TensorBoard's events."""
+    with ExitStack() as stack:
+        shown: list[Callable[[Mapping[str, Any]], None]]
+        shown = [stack.enter_context(console.Progress(unit))]
+        if folder:
+            from skillkit.report.events import Events
+
+            written = Events.of_run(folder, label, resume)
+            stack.callback(written.close)
+            shown.append(written)
+
+        def report(event: Mapping[str, Any]) -> None:
+            for show in shown:
+                show(event)
+
+        yield report
 
 
 def open_registry(folder: str | None) -> Registry:

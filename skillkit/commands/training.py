@@ -14,8 +14,10 @@ from skillkit.commands.options import (
     Command,
     open_registry,
     registry_option,
+    reporting,
     set_option,
     tasks_option,
+    tensorboard_option,
 )
 from skillkit.errors import InvalidValue
 
@@ -52,6 +54,7 @@ def _training_options(command: Command) -> Command:
                 show_default=True,
                 help="Seconds.",
             ),
+            tensorboard_option,
             set_option,
             tasks_option,
             registry_option,
@@ -73,6 +76,7 @@ def train(
     name: str | None,
     resume: bool,
     checkpoint_every: float,
+    tensorboard: str | None,
     pairs: tuple[str, ...],
     registry: str | None,
     **options: Any,
@@ -97,7 +101,7 @@ def train(
     def learn(**run: Any) -> list[Skill]:
         return [*workflow.train_together(wanted, **options, **run)]
 
-    _learned(where, label, resume, checkpoint_every, learn)
+    _learned(where, label, resume, checkpoint_every, tensorboard, learn)
 
 
 @click.command()
@@ -111,6 +115,7 @@ def stack(
     name: str | None,
     resume: bool,
     checkpoint_every: float,
+    tensorboard: str | None,
     pairs: tuple[str, ...],
     registry: str | None,
     **options: Any,
@@ -133,7 +138,7 @@ def stack(
     def learn(**run: Any) -> list[Skill]:
         return [workflow.stack(below, task, settings=settings, name=name, **options, **run)]
 
-    _learned(where, label, resume, checkpoint_every, learn)
+    _learned(where, label, resume, checkpoint_every, tensorboard, learn)
 
 
 def _learned(
@@ -141,12 +146,14 @@ def _learned(
     label: str,
     resume: bool,
     checkpoint_every: float,
+    tensorboard: str | None,
     learn: Callable[..., Sequence[Skill]],
 ) -> None:
     """Learn under checkpoints, save and announce: what train and stack share.
 
     Args:
         label: of the run in progress.
+        tensorboard: folder of the event files; None: none are written.
         learn: makes the skills, given on_event, checkpoint and resume.
     """
     from skillkit.registry import locked
@@ -154,7 +161,7 @@ def _learned(
 
     folder = where.run_folder(label)
     checkpoints = Checkpoints(folder, checkpoint_every)
-    with locked(folder), checkpoints.listening(), console.Progress("environment steps") as progress:
+    with locked(folder), checkpoints.listening():
         if resume and checkpoints.latest is None:
             raise InvalidValue(f"there is no interrupted run of {label}; leave out --resume")
         if checkpoints.latest is not None and not resume:
@@ -162,7 +169,8 @@ def _learned(
                 f"this begins {label} anew; --resume continues the interrupted run", err=True
             )
         latest = checkpoints.latest if resume else None
-        skills = learn(on_event=progress, checkpoint=checkpoints, resume=latest)
+        with reporting("environment steps", tensorboard, label, resume) as report:
+            skills = learn(on_event=report, checkpoint=checkpoints, resume=latest)
         saved = [skill.save(registry=where) for skill in skills]
         checkpoints.clear()
     for skill in saved:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from skillkit.errors import UnknownName
-from skillkit.exporters import onnx
+from skillkit.exporters import minari, onnx
 from skillkit.skill import Skill
 
-# A stored skill, and whether it is to sample -> the contents of a file, and what it is in words.
-Exporter = Callable[[Skill, bool], tuple[bytes, str]]
-EXPORTERS: dict[str, Exporter] = {"onnx": onnx.export}
+# A stored skill, where to write it and whether it is to sample -> what was written, in words.
+Exporter = Callable[[Skill, Path, bool], str]
+EXPORTERS: dict[str, Exporter] = {"onnx": onnx.write, "minari": minari.write}
 
 
 def exporter(name: str) -> Exporter:

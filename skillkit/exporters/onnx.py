@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,13 @@ from skillkit.skill import Skill
 LIBRARIES = ("onnx", "onnxruntime")
 TOLERANCE = 1e-4  # of unit actions, as wherever stored outputs are compared
 REFUSED = {"resampled": "judges its candidates by the critics of all its parents at each step"}
+
+
+def write(skill: Skill, path: Path, sample: bool = False) -> str:
+    """Write `export` into a file; returns what goes in and comes out."""
+    data, words = export(skill, sample)
+    path.write_bytes(data)
+    return words
 
 
 def export(skill: Skill, sample: bool = False) -> tuple[bytes, str]:

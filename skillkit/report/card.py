@@ -105,8 +105,10 @@ def _cost(manifest: Manifest) -> str:
 
 def layers(manifest: Manifest) -> list[str]:
     """One line for each layer of a stack, from the bottom up; none for other skills."""
-    lines = []
-    holds = [None, *manifest.policy["config"].get("holds", ())]
+    lines: list[str] = []
+    if not manifest.layers:
+        return lines
+    holds = [None, *manifest.policy["config"]["holds"]]
     for index, (layer, hold) in enumerate(zip(manifest.layers, holds, strict=False)):
         new = index == len(manifest.layers) - 1
         name = "this skill" if new else f"{layer['name']}@{layer['version'] or 'unsaved'}"
@@ -151,8 +153,7 @@ def _origin(manifest: Manifest, command: str) -> str:
     text = (
         f"## How it was made\n\n    {command}\n\n"
         f"Algorithm {manifest.algorithm}, seed {manifest.seed}{duration}, {manifest.created}, "
-        f"with {versions}. Stored replay: {manifest.replay['episodes']} episodes, "
-        f"{manifest.replay['transitions']} transitions."
+        f"with {versions}. {stored(manifest)}"
     )
     if manifest.siblings:
         text += f" Trained together with {', '.join(manifest.siblings)}, on one shared replay."
@@ -164,6 +165,12 @@ def _origin(manifest: Manifest, command: str) -> str:
     ]
     lines = [(name, "" if weight is None else f"{weight:g}", id[:12]) for name, weight, id in rows]
     return text + "\n\n" + _table(("parent", "weight", "content id"), lines)
+
+
+def stored(manifest: Manifest) -> str:
+    """How much experience lies beside the weights."""
+    held = manifest.replay
+    return f"Stored replay: {held['episodes']} episodes, {held['transitions']} transitions."
 
 
 def _use(manifest: Manifest) -> str:

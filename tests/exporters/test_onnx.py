@@ -295,7 +295,7 @@ def test_what_cannot_be_exported(small: Skill, monkeypatch: pytest.MonkeyPatch) 
     assert answer("export", "point_x", "--format", "onix").sentence == (
         "no export format is called 'onix'; did you mean onnx?"
     )
-    assert [*EXPORTERS] == ["onnx"]
+    assert [*EXPORTERS] == ["onnx", "minari"]
     assert answer("export", "point_z", "--registry", trained()).sentence.startswith("no skill")
     unsaved = Skill(small.manifest, policy=small.policy)
     with pytest.raises(InvalidValue, match="is not saved yet"):

@@ -10,10 +10,11 @@ from functools import cached_property
 from typing import Any
 
 from skillkit.errors import CorruptSkill
-from skillkit.integrity import RESTORE, checksums, read_text, verify_checksums
+from skillkit.integrity import checksums, verify_checksums
 from skillkit.labels import Labels
 from skillkit.lookup import Lookup
 from skillkit.manifest import MANIFEST, Manifest, Parent
+from skillkit.reading import RESTORE, read_text
 from skillkit.report.card import FIGURE
 from skillkit.report.page.markup import clipped
 from skillkit.report.page.numbers import finite

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from skillkit.integrity import open_regular
+from skillkit.reading import open_regular
 from skillkit.report.card import FIGURE
 from skillkit.report.page.found import Found
 from skillkit.report.page.markup import Html, element
