@@ -6,6 +6,14 @@ Every command returns a `Skill`, and a `Skill` can go back into any command:
     compose  Skill, Skill… -> Skill
     stack    Skill x Task  -> Skill
 
+>>> import skillkit
+>>> skill = skillkit.load("push_x+push_y")
+>>> skill.task
+'push_x+push_y'
+>>> control = skill.controller()
+>>> control([0.0] * 12).shape  # torques, from an observation
+(3,)
+
 The public names are loaded on first use (PEP 562), so that `import skillkit` and a control loop
 never pay for PyTorch.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.tree import Tree
 
+from skillkit import columns
 from skillkit.errors import SkillkitError, UnknownName
 
 if TYPE_CHECKING:
@@ -191,6 +192,14 @@ def show(table: Table | Tree) -> None:
     if not console.is_terminal:
         console = Console(markup=False, emoji=False, highlight=False, width=PIPE_WIDTH)
     console.print(table)
+
+
+def show_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of any length; as `show`."""
+    console = Console()
+    width = console.width if console.is_terminal else PIPE_WIDTH
+    first, *rest = columns.lines(head, rows, width)
+    click.echo("\n".join(["", click.style(first, bold=True), *rest, ""]))
 
 
 def composition(skill: Skill, where: Registry) -> None:

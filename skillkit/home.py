@@ -26,7 +26,7 @@ from skillkit.errors import CorruptSkill, InvalidValue, RunConflict, UnknownName
 from skillkit.integrity import verify_checksums, write_checksums
 from skillkit.manifest import Manifest
 from skillkit.names import folder_name
-from skillkit.shelf import ALIASES, DEFAULT, WAS, Entry, Shelf, labels_file
+from skillkit.shelf import ALIASES, DEFAULT, LABELS, WAS, Entry, Shelf, labels_file
 from skillkit.storage import locked
 
 RUNS = ".runs"
@@ -71,6 +71,17 @@ class Home(Shelf):
 
         return self._appear(name, fill)
 
+    def receive(self, name: str, write: Callable[[Path], None]) -> Entry:
+        """Make the next version of a skill from files that have their checksums already."""
+
+        def fill(skill: Path) -> None:
+            skill.mkdir()
+            write(skill)
+            verify_checksums(skill)
+            Manifest.load(skill)
+
+        return self._appear(name, fill)
+
     def copy(self, entry: Entry, name: str, labels: str) -> Entry:
         """Make the next version of `name` of the very files of another version, and its labels."""
 
@@ -104,6 +115,7 @@ class Home(Shelf):
     def unalias(self, name: str, word: str) -> None:
         """Take an alias away."""
         with self.changing():
+            self._refuse_links(name)
             path = self.home(name) / ALIASES / word
             path.unlink(missing_ok=True)  # another process was faster
             storage.flush_up(path.parent, self.folder)
@@ -112,6 +124,7 @@ class Home(Shelf):
         """Remove one version, the aliases that mean it, and its labels."""
         folder = entry.folder.parent
         with self.writing(), self._lock():
+            self._refuse_links(entry.name)
             for word in self.words(entry.name):
                 with suppress(CorruptSkill):  # a damaged alias is verify's business
                     if self.alias(entry.name, word)[0] == entry.version:
@@ -128,6 +141,7 @@ class Home(Shelf):
         with self.writing():
             self._refuse_clash(name)
             folder = storage.private(self.folder, RUNS) / folder_name(name)
+            storage.unlinked(folder)
             folder.mkdir(exist_ok=True)
         return folder
 
@@ -139,7 +153,8 @@ class Home(Shelf):
         """
         halves = [_leftover("half-written", p) for p in _below(self.folder / storage.ASIDE)]
         runs = [_leftover("abandoned run", p) for p in _below(self.folder / RUNS)]
-        removed = [self.home(n) / f"v{number}" for n in self.names() for number in self.removed(n)]
+        names = (name for name in self.names() if not self.home(name).is_symlink())
+        removed = [self.home(n) / f"v{number}" for n in names for number in self.removed(n)]
         found = halves + [run for run in runs if run.age >= days]
         found += [_leftover("removed version", path) for path in removed if path.is_dir()]
         return [leftover for leftover in found if not storage.in_use(leftover.path)]
@@ -149,7 +164,7 @@ class Home(Shelf):
         with self.writing(), self._lock():
             found = self.leftovers(days)
             for leftover in found:
-                if leftover.path.is_dir():
+                if leftover.path.is_dir() and not leftover.path.is_symlink():
                     with suppress(RunConflict), locked(leftover.path):  # or someone came back
                         storage.delete(leftover.path)
                 else:
@@ -179,6 +194,7 @@ class Home(Shelf):
             yield
 
     def _put(self, aside: Path, name: str, file: str, text: str) -> None:
+        self._refuse_links(name)
         path = self.home(name) / file
         (aside / "text").write_text(text, encoding="ascii")
         storage.flush(aside)
@@ -198,6 +214,7 @@ class Home(Shelf):
             fill(skill)
             storage.flush(skill)
             with self._lock():
+                self._refuse_links(name)
                 self._refuse_clash(name)
                 number = 1 + max(shelf.last_number(name) for shelf in self._all)
                 (self.home(name) / labels_file(number)).unlink(missing_ok=True)
@@ -219,6 +236,10 @@ class Home(Shelf):
                 number += 1
         storage.flush_up(self.home(name), self.folder)
         return Entry(name, number, folder, self.origin)
+
+    def _refuse_links(self, name: str) -> None:
+        home = self.home(name)
+        storage.unlinked(home, home / ALIASES, home / LABELS)
 
     def _refuse_clash(self, name: str) -> None:
         """Names are unique ignoring case, because some filesystems ignore it."""
@@ -250,8 +271,9 @@ class Home(Shelf):
 
 
 def _below(folder: Path) -> list[Path]:
-    ours = (storage.LOCK, storage.IGNORE)
-    return sorted(p for p in folder.iterdir() if p.name not in ours) if folder.is_dir() else []
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.name not in (storage.LOCK, storage.IGNORE))
 
 
 def _leftover(what: str, path: Path) -> Leftover:

@@ -1,131 +1,25 @@
-"""Reading what a stranger may have written, and SHA256SUMS over the files of a skill.
+"""SHA256SUMS over the files of a skill.
 
-Sizes are bounded, links are not followed, JSON is strict, and whatever is wrong is one
-`CorruptSkill` sentence that names the file. Integrity, not authenticity: checksums show that a
-file changed, not who wrote it.
+Integrity, not authenticity: checksums show that a file changed, not who wrote it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import os
 import re
-import stat
 from collections.abc import Collection, Iterator, Mapping
-from io import FileIO
 from pathlib import Path
-from typing import Any
 
 from skillkit.errors import CorruptSkill, InvalidValue
+from skillkit.reading import RESTORE, open_regular, read_text
 from skillkit.types import Array
 
 CHECKSUMS = "SHA256SUMS"
-LIMIT = 4 << 20  # bytes of JSON or checksums; a humanoid's 350 observation entries take 40 kB
-RESTORE = "restore the skill from a copy, or remove this version and make it again"
+HUGE = 1 << 30  # bytes of a file that may be mostly a hole
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"  # never hidden, absolute, or upwards
 _LINE = re.compile(rf"([0-9a-f]{{64}})  ({_PART}(?:/{_PART})*)")  # as sha256sum writes it
-
-
-def open_regular(path: Path) -> FileIO:
-    """Open a file to read: no link, and no device or pipe that could block.
-
-    Raises:
-        CorruptSkill: missing, unreadable, or not a regular file.
-    """
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        reason = "it is a symbolic link" if path.is_symlink() else error.strerror
-        raise CorruptSkill(f"{path} cannot be read: {reason}; {RESTORE}") from error
-    if not stat.S_ISREG(os.fstat(file).st_mode):
-        os.close(file)
-        raise CorruptSkill(f"{path} is not a regular file; {RESTORE}")
-    return FileIO(file)
-
-
-def read_text(path: Path) -> str:
-    """A small UTF-8 file.
-
-    Raises:
-        CorruptSkill: as `open_regular`, or too large, or not UTF-8.
-    """
-    with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > LIMIT:
-            raise CorruptSkill(f"{path} is larger than {LIMIT} bytes; {RESTORE}")
-        data = file.read(LIMIT)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise CorruptSkill(f"{path} is not UTF-8 text; {RESTORE}") from error
-
-
-def read_json(path: Path) -> object:
-    """A small file of JSON without what Python adds to it: NaN, infinities, repeated names.
-
-    Raises:
-        CorruptSkill: as `read_text`, or not such JSON, or nested too deeply.
-    """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(data := dict(pairs)) != len(pairs):
-            raise ValueError("a name appears twice in one object")
-        return data
-
-    def finite(number: str) -> float:
-        if not math.isfinite(value := float(number)):
-            raise ValueError(f"{number[:20]} is not a finite number")
-        return value
-
-    text = read_text(path)
-    try:
-        return json.loads(text, object_pairs_hook=unique, parse_float=finite, parse_constant=finite)
-    except RecursionError as error:
-        raise CorruptSkill(f"{path} is nested too deeply; {RESTORE}") from error
-    except ValueError as error:
-        raise CorruptSkill(f"{path} is not strict JSON: {error}; {RESTORE}") from error
-
-
-def plain(value: Any) -> Any:
-    """The value as JSON gives it back: lists for tuples, and nothing shared with the caller.
-
-    Raises:
-        TypeError, ValueError: JSON cannot hold it, or a text has control characters.
-    """
-    value = json.loads(json.dumps(value, allow_nan=False))
-    if not _printable(value):
-        raise ValueError("a text has control characters")
-    return value
-
-
-def _printable(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(map(_printable, value)) and all(map(_printable, value.values()))
-    if isinstance(value, list):
-        return all(map(_printable, value))
-    return not isinstance(value, str) or value.isprintable()
-
-
-def fits(value: Any, shape: Any) -> bool:
-    """Whether plain data has a shape: a rule, [the items' shape], or {field: its shape}."""
-    if isinstance(shape, list):
-        return isinstance(value, list) and all(fits(item, shape[0]) for item in value)
-    if isinstance(shape, dict):
-        if not isinstance(value, dict) or not shape.keys() <= value.keys():
-            return False
-        return all(fits(value[name], rule) for name, rule in shape.items())
-    return bool(shape(value))
-
-
-def described(shape: Any) -> str:
-    """The shape in words; a rule's name says what it wants."""
-    if isinstance(shape, list):
-        return f"a list of {described(shape[0])}"
-    if isinstance(shape, dict):
-        return f"{{{', '.join(f'{name}: {described(rule)}' for name, rule in shape.items())}}}"
-    return str(shape.__name__).strip("_").replace("_", " ")
 
 
 def write_checksums(folder: Path) -> str:
@@ -184,12 +78,20 @@ def checksums(folder: Path) -> dict[str, str]:
     Raises:
         CorruptSkill: it is missing, unreadable or malformed.
     """
+    return parsed(_read_checksums(folder), str(folder / CHECKSUMS))
+
+
+def parsed(text: str, path: str) -> dict[str, str]:
+    """The files that the text of a SHA256SUMS lists, in its order, and their sha256.
+
+    Raises:
+        CorruptSkill: it is malformed.
+    """
     recorded: dict[str, str] = {}
-    for number, line in enumerate(_read_checksums(folder).splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         match = _LINE.fullmatch(line)
         if match is None or match[2] in recorded:
-            where = f"{folder / CHECKSUMS} line {number}"
-            raise CorruptSkill(f"{where} is malformed or repeated; {RESTORE}")
+            raise CorruptSkill(f"{path} line {number} is malformed or repeated; {RESTORE}")
         recorded[match[2]] = match[1]
     return recorded
 
@@ -217,7 +119,19 @@ def _read_checksums(folder: Path) -> str:
 
 def _sha256(path: Path) -> str:
     with open_regular(path) as file:
+        if _hollow(file.fileno()):
+            raise CorruptSkill(f"{path} is mostly a hole without data; {RESTORE}")
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hollow(file: int) -> bool:
+    """Whether a file takes next to nothing of the disk, and would take us minutes to read."""
+    found = os.fstat(file)
+    if found.st_size < HUGE or 512 * found.st_blocks > found.st_size / 8:
+        return False
+    hole = os.lseek(file, 0, os.SEEK_HOLE)
+    os.lseek(file, 0, os.SEEK_SET)
+    return hole < found.st_size  # a filesystem that knows no holes says that there is none
 
 
 def _files(folder: Path) -> dict[str, None]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from skillkit.errors import CorruptSkill, InvalidValue
-from skillkit.integrity import fits, plain, read_json
 from skillkit.names import MAX_NAME
+from skillkit.reading import fits, plain, read_json
 
 MAX_TEXT = 1000  # characters of a note or of a tag's value
 

@@ -29,7 +29,12 @@ class Lookup:
         """
         if absent := self._absent():
             raise RegistryUnavailable(f"{absent}; name one that exists, or save a skill there")
-        return [self._latest(name) for name in self._names()]
+        found: dict[str, Entry] = {}
+        for shelf in self._shelves:
+            for name in shelf.names():
+                if name not in found and (versions := shelf.versions(name)):
+                    found[name] = versions[max(versions)]
+        return [found[name] for name in sorted(found)]
 
     def find(self, reference: str) -> Entry:
         """The version that `name`, `name@3` or `name@word` means.
@@ -112,11 +117,20 @@ class Lookup:
 
     def labels(self, entry: Entry) -> Labels:
         """Tags and note of a version; raises CorruptSkill for a file that is no such."""
+        found = self._labels(entry)
+        return Labels(entry.content_id) if found is None else found
+
+    def tags(self, entry: Entry) -> dict[str, str]:
+        """Those of `labels`; where there are none no file of the version is read."""
+        found = self._labels(entry)
+        return {} if found is None else found.tags
+
+    def _labels(self, entry: Entry) -> Labels | None:
         for shelf in self._shelves:
             found = shelf.labels(entry.name, entry.version)
             if found is not None and found.content_id == entry.content_id:
                 return found
-        return Labels(entry.content_id)
+        return None
 
     def verify(self, reference: str) -> Entry:
         """Check every file of a version.

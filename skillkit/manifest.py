@@ -3,62 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypedDict
 
 from skillkit.errors import CorruptSkill, InvalidValue
-from skillkit.integrity import RESTORE, described, fingerprint, fits, plain, read_json
 from skillkit.integrity import content_id as content_id
+from skillkit.integrity import fingerprint
 from skillkit.integrity import verify_checksums as verify_checksums
 from skillkit.integrity import write_checksums as write_checksums
 from skillkit.migrations import FORMAT, migrated
 from skillkit.names import check_name as check_name
 from skillkit.names import is_name
+from skillkit.provenance import host as host
+from skillkit.provenance import library_versions as library_versions
+from skillkit.provenance import now as now
+from skillkit.reading import RESTORE, described, fits, plain, read_json
 from skillkit.types import Array, Spec
 
 KINDS = ("trained", "composed", "stacked")
 MANIFEST = "skill.json"
-
-
-def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries a skill depends on, without importing them."""
-    from importlib import metadata  # here and below: only making a skill pays for the import
-    from platform import python_version
-
-    import skillkit
-
-    found = {"skillkit": skillkit.__version__, "python": python_version()}
-    for library in ("numpy", "mujoco", "gymnasium", "torch"):
-        try:
-            found[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def host() -> dict[str, Any]:
-    """The machine a skill is made on: operating system, processor name, usable cores."""
-    import platform
-
-    processor = platform.processor() or platform.machine()
-    try:
-        info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-        processor = re.findall(r"^model name\s*: (.+)$", info, re.MULTILINE)[0].strip()
-    except (OSError, IndexError):
-        pass  # not Linux, or a processor that does not name itself
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"os": platform.system(), "processor": processor, "cores": cores}
+MAX_PARTS = 100  # parents or layers of a skill
+MAX_VALUES = 10_000  # and names of them, in its settings or its metrics
+MAX_TEXT = 1000  # characters
 
 
 class Parent(TypedDict):
@@ -93,7 +63,7 @@ def _skill_name(value: Any) -> bool:
 
 
 def _text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= 1000
+    return isinstance(value, str) and len(value) <= MAX_TEXT
 
 
 def _text_or_null(value: Any) -> bool:
@@ -102,6 +72,20 @@ def _text_or_null(value: Any) -> bool:
 
 def _object(value: Any) -> bool:
     return isinstance(value, dict)
+
+
+def _object_of_a_few_thousand_short_values(value: Any) -> bool:
+    """What somebody prints, a row for each."""
+    found, left = 0, [value]
+    while left and found <= MAX_VALUES:
+        item = left.pop()
+        inner = [*item.values(), *item] if isinstance(item, dict) else item
+        if isinstance(inner, list):
+            left += inner
+            found += len(inner)
+        elif isinstance(item, str) and len(item) > MAX_TEXT:
+            return False
+    return isinstance(value, dict) and found <= MAX_VALUES
 
 
 def _number(value: Any) -> bool:
@@ -140,7 +124,7 @@ _SHAPE: dict[str, Any] = {
     "alpha": _number_from_0,
     "gamma": _number_from_0_to_1,
     "algorithm": _text,
-    "config": _object,
+    "config": _object_of_a_few_thousand_short_values,
     "policy": _PART_SHAPE,
     "q": _PART_SHAPE,
     "parents": [{"name": _skill_name, "version": _count_or_null, "content_id": _text_or_null}],
@@ -159,12 +143,12 @@ _SHAPE: dict[str, Any] = {
     ],
     "siblings": [_skill_name],
     "seed": _count,
-    "versions": _object,
-    "metrics": _object,
+    "versions": _object_of_a_few_thousand_short_values,
+    "metrics": _object_of_a_few_thousand_short_values,
     "replay": {"episodes": _count, "transitions": _count},
     "created": _utc_time,
-    "timing": _object,
-    "host": _object,
+    "timing": _object_of_a_few_thousand_short_values,
+    "host": _object_of_a_few_thousand_short_values,
 }
 
 
@@ -211,12 +195,19 @@ class Manifest:
             object.__setattr__(self, name, value)
         if self.kind not in KINDS:
             raise InvalidValue(f"'kind' of a skill must be one of {', '.join(KINDS)}")
+        if max(len(self.parents), len(self.layers)) > MAX_PARTS:
+            raise InvalidValue(f"a skill has at most {MAX_PARTS} parents or layers")
+        words = [w for e in self.spec.observation + self.spec.action for w in (e.name, e.unit)]
+        if not all(_text(word) and word.isprintable() for word in words):
+            raise InvalidValue(f"names and units are printable, up to {MAX_TEXT} characters")
         if len(self.weights) != (len(self.parents) if self.kind == "composed" else 0):
             raise InvalidValue("a composed skill has one weight for each parent, others have none")
         stacked = self.policy["kind"] == "stacked"
         embedded = self.policy["config"].get("layers") if stacked else []
         if not isinstance(embedded, list) or len(self.layers) != len(embedded):
             raise InvalidValue("'layers' of a skill must name each layer of its policy, if stacked")
+        if stacked and not fits(self.policy["config"].get("holds"), [_count]):
+            raise InvalidValue("'holds' of a stacked policy must be a list of counts")
         if self.kind == "stacked" and not stacked:
             raise InvalidValue("a stacked skill needs a policy of the kind 'stacked'")
         if self.spec.unbounded:

@@ -62,6 +62,18 @@ class Registry(Lookup):
         """
         return self._home.publish(check_name(name), write)
 
+    def receive(self, name: str, write: Callable[[Path], None]) -> Entry:
+        """Make the next version of a skill from the files that `write` puts into a folder.
+
+        SHA256SUMS is one of them, so that the skill keeps its content id, and skill.json may have
+        another name.
+
+        Raises:
+            CorruptSkill: they are not whole, or no skill.
+            InvalidValue, RegistryUnavailable: as `publish`.
+        """
+        return self._home.receive(check_name(name), write)
+
     def copy(self, reference: str, name: str) -> Entry:
         """Make the next version of `name` of the very files of a version, and of its labels.
 

@@ -336,10 +336,11 @@ class ReplayBuffer:
         if missing:
             raise InvalidValue(f"a replay lacks {', '.join(missing)}")
         obs, action, lengths = tensors["observations"], tensors["actions"], tensors["lengths"]
-        count = int(lengths.sum())
-        if len(obs) != count + len(lengths) or len(action) != count or count == 0:
+        held, count = DISCOUNTS in tensors, len(action)
+        _check_shapes(tensors)
+        # Each length by itself, too: a sum that overflows can be anything.
+        if not bool(((lengths > 0) & (lengths <= count)).all()) or int(lengths.sum()) != count:
             raise InvalidValue("a replay's episode lengths do not match its transitions")
-        held = DISCOUNTS in tensors
         replay = ReplayBuffer(count, obs.shape[1], action.shape[1], gamma, device, held=held)
         episode = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
         before = torch.arange(count) + episode  # skips one final observation per episode
@@ -355,6 +356,25 @@ class ReplayBuffer:
         step = torch.repeat_interleave(tensors["training_step"], lengths)
         replay._append(rows.float(), episode, ended, step)
         return replay
+
+
+def _check_shapes(tensors: Mapping[str, Tensor]) -> None:
+    """As `EPISODE_KEYS` says, for as many transitions as there are actions, at least one.
+
+    Raises:
+        InvalidValue: a tensor has another shape or type.
+    """
+    obs, action, lengths = tensors["observations"], tensors["actions"], tensors["lengths"]
+    if min(obs.ndim, action.ndim, lengths.ndim) < 1 or not (obs.numel() and action.numel()):
+        raise InvalidValue("a replay has no transitions")
+    (t, a), e = action.shape[:1] + action.shape[-1:], len(lengths)
+    numbers: dict[str, tuple[int, ...]] = {"rewards": (t,), DISCOUNTS: (t,)}
+    numbers |= {"observations": (t + e, obs.shape[-1]), "actions": (t, a), "pre_tanh": (t, a)}
+    for key in sorted(tensors.keys() & {*EPISODE_KEYS, DISCOUNTS}):
+        found, needed = tensors[key], numbers.get(key, (e,))
+        if tuple(found.shape) != needed or found.is_floating_point() != (key in numbers):
+            was = f"{found.dtype} {tuple(found.shape)}"
+            raise InvalidValue(f"a replay's episode lengths do not match its {key}, {was}")
 
 
 def union(replays: Sequence[ReplayBuffer]) -> ReplayBuffer:

@@ -20,10 +20,12 @@ from functools import cached_property
 from pathlib import Path
 
 from skillkit.errors import CorruptSkill, RegistryUnavailable
-from skillkit.integrity import content_id, read_text
+from skillkit.integrity import content_id
 from skillkit.labels import Labels
 from skillkit.manifest import Manifest
 from skillkit.names import folder_name, name_of_folder
+from skillkit.reading import read_text
+from skillkit.summary import Summary
 
 DEFAULT = ".skillkit"  # made on first save, and ignored by git
 ALIASES, LABELS, WAS = "aliases", "labels", "was"
@@ -49,6 +51,11 @@ class Entry:
     def manifest(self) -> Manifest:
         """skill.json, without its checksum; raises CorruptSkill."""
         return Manifest.load(self.folder)
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Some of the manifest, in a tenth of the time; raises CorruptSkill."""
+        return Summary.load(self.folder)
 
     @cached_property
     def content_id(self) -> str:
@@ -82,9 +89,8 @@ class Shelf:
 
     def versions(self, name: str) -> dict[int, Entry]:
         """The versions of a skill by number, in no order, without those removed."""
-        home = self.home(name)
-        live = (number for number, removed in self._numbers(name).items() if not removed)
-        return {n: Entry(name, n, home / f"v{n}", self.origin) for n in live}
+        live = [number for number, removed in self._numbers(name).items() if not removed]
+        return {n: Entry(name, n, self.home(name) / f"v{n}", self.origin) for n in live}
 
     def removed(self, name: str) -> list[int]:
         """The versions that were removed, ascending."""
@@ -97,7 +103,7 @@ class Shelf:
 
     def words(self, name: str) -> list[str]:
         """The aliases of a skill, in order, whether or not they can be read."""
-        return sorted(_listing(self.home(name) / ALIASES))
+        return sorted(_listing(self._below(name, ALIASES)))
 
     def alias(self, name: str, word: str) -> tuple[int, str]:
         """The version and content id that an alias means; raises CorruptSkill for no alias."""
@@ -113,12 +119,12 @@ class Shelf:
 
     def labels(self, name: str, version: int) -> Labels | None:
         """What people say about a version here; raises CorruptSkill for a file that is no such."""
-        path = self.home(name) / labels_file(version)
-        return Labels.load(path) if os.path.lexists(path) else None
+        path = self._below(name, labels_file(version))
+        return Labels.load(Path(path)) if os.path.lexists(path) else None
 
     def labelled(self, name: str) -> list[int]:
         """The versions that have a file of labels here, also of another folder's versions."""
-        files = _listing(self.home(name) / LABELS)
+        files = _listing(self._below(name, LABELS))
         matches = (_VERSION.fullmatch(file.removesuffix(".json")) for file in files)
         return sorted(int(match[1]) for match in matches if match)
 
@@ -133,9 +139,13 @@ class Shelf:
 
     def _numbers(self, name: str) -> dict[int, bool]:
         """The version numbers used for a skill, and whether that version was removed."""
-        matches = [m for item in _listing(self.home(name)) if (m := _VERSION.fullmatch(item))]
+        matches = [m for item in _listing(self._below(name)) if (m := _VERSION.fullmatch(item))]
         removed = {int(match[1]) for match in matches if match[2]}
         return {int(match[1]): int(match[1]) in removed for match in matches}
+
+    def _below(self, name: str, *parts: str) -> str:
+        """A path in the folder of a skill; as text, because thousands are asked for at once."""
+        return os.path.join(self.folder, folder_name(name), *parts)
 
 
 def labels_file(version: int) -> str:
@@ -143,7 +153,7 @@ def labels_file(version: int) -> str:
     return f"{LABELS}/v{version}.json"
 
 
-def _listing(folder: Path) -> list[str]:
+def _listing(folder: Path | str) -> list[str]:
     try:
         return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
-from skillkit.controller import Controller
+from skillkit.controller import PROBE_SIZE, Controller
 from skillkit.errors import CorruptSkill, InvalidValue, NonFinite
-from skillkit.integrity import RESTORE
 from skillkit.manifest import Manifest, Parent, check_name
+from skillkit.reading import RESTORE, read_bytes, read_tensors, read_text, reason
 from skillkit.registry import Entry, Registry, search_path
 from skillkit.types import Array, Spec
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from skillkit.q_functions import SoftQ
     from skillkit.replay import ReplayBuffer
 
-PROBE_SIZE = 16
 RTOL = 1e-4  # relative; covers another processor's order of summation
 NUDGE = 1e-4  # relative, of observations; a hundred times what rounding does
 
@@ -116,8 +115,11 @@ class Skill:
             from skillkit.q_functions import build_q
 
             path = self.folder / "policy.safetensors"
-            policy: Policy = _filled(lambda: build_policy(self.manifest.policy, build_q), path)
-            self.manifest.check_layers(arrays(policy))
+            described, stored = self.manifest.policy, read_tensors(path)
+            self.manifest.check_layers(stored)
+            with _corrupt(path):
+                Controller(self.spec, described, stored)  # bounds what is to be built
+                policy: Policy = _filled(lambda: build_policy(described, build_q), stored)
             self._check_probe(
                 lambda probe: {
                     "sample": policy.act(probe["observation"], probe["noise"]),
@@ -132,10 +134,13 @@ class Skill:
         """The torch soft Q-function, on the CPU; that of a stack judges its top layer's latents."""
         if self._q is None:
             from skillkit.q_functions import build_q
+            from skillkit.runtimes.resampled import check_q
 
             path = self.folder / "q.safetensors"
-            q: SoftQ = _filled(lambda: build_q(self.manifest.q), path)
+            described, stored = self.manifest.q, read_tensors(path)
             with _corrupt(path):
+                check_q(described, stored)
+                q: SoftQ = _filled(lambda: build_q(described), stored)
                 if (q.alpha, q.gamma) != (self.alpha, self.gamma):
                     raise ValueError(f"alpha {q.alpha}, gamma {q.gamma} are not those of the skill")
             self._check_probe(lambda probe: {"q": q(probe["observation"], probe[self._judged])})
@@ -148,8 +153,9 @@ class Skill:
         if self._replay is None:
             from skillkit.replay import ReplayBuffer
 
-            with _corrupt(self.folder / "replay" / "00000.safetensors") as path:
-                tensors = load_file(path)
+            path = self.folder / "replay" / "00000.safetensors"
+            tensors = read_tensors(path)
+            with _corrupt(path):
                 if self.manifest.layers:  # there is no tanh
                     tensors["pre_tanh"] = tensors["actions"]
                 replay = ReplayBuffer.from_episodes(_torch(tensors), self.gamma)
@@ -165,9 +171,10 @@ class Skill:
     def curve(self) -> list[dict[str, float]]:
         """Rows of metrics.jsonl: one per evaluation during training."""
         if not self._curve and self.entry is not None:
-            with _corrupt(self.folder / "metrics.jsonl") as path:
-                rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-                if not all(isinstance(v, int | float) for row in rows for v in row.values()):
+            lines = read_text(path := self.folder / "metrics.jsonl").splitlines()
+            with _corrupt(path):
+                rows = [json.loads(line) for line in lines]
+                if not all(_is_number(value) for row in rows for value in row.values()):
                     raise ValueError("a value is not a number")
             self._curve = rows
         return [dict(row) for row in self._curve]
@@ -176,8 +183,7 @@ class Skill:
     def card(self) -> str:
         """What a person reads first, Markdown."""
         if not self._card and self.entry is not None:
-            with _corrupt(self.folder / "README.md") as path:
-                self._card = path.read_text("utf-8")
+            self._card = read_text(self.folder / "README.md")
         return self._card
 
     @property
@@ -185,7 +191,7 @@ class Skill:
         """The card's picture, PNG; empty if there is none."""
         if not self._figure and self.entry is not None:
             path = self.folder / "figure.png"
-            self._figure = path.read_bytes() if path.exists() else b""
+            self._figure = read_bytes(path) if path.exists() else b""
         return self._figure
 
     def controller(self, deterministic: bool = True, seed: int = 0) -> Controller:
@@ -276,12 +282,17 @@ class Skill:
         """What was loaded must still answer as it did when it was saved."""
         import torch
 
-        with _corrupt(self.folder / "probe.safetensors") as path, torch.no_grad():
-            stored = load_file(path)
-            for key, value in answer(_torch(stored)).items():
-                was = stored[key]
-                if value.shape != was.shape or not np.allclose(value, was, RTOL, RTOL):
-                    raise ValueError(f"{self.name} no longer gives the {key} recorded in it")
+        path = self.folder / "probe.safetensors"
+        stored = read_tensors(path)
+        with _corrupt(path), torch.no_grad():
+            if any(len(value) != PROBE_SIZE for value in stored.values()):
+                raise ValueError(f"it has not {PROBE_SIZE} rows")
+            for row in range(0, PROBE_SIZE, 4):  # who judges candidates takes memory for each
+                probe = {key: value[row : row + 4] for key, value in stored.items()}
+                for key, value in answer(_torch(probe)).items():
+                    was = probe[key]
+                    if value.shape != was.shape or not np.allclose(value, was, RTOL, RTOL):
+                        raise ValueError(f"{self.name} no longer gives the {key} recorded in it")
 
 
 def load(reference: str, registry: Registry | Path | str | None = None) -> Skill:
@@ -292,6 +303,16 @@ def load(reference: str, registry: Registry | Path | str | None = None) -> Skill
     Raises:
         UnknownName: no such skill, version or alias.
         CorruptSkill: the directory is incomplete, altered or not a skill.
+
+    >>> skill = load("push_x")
+    >>> [entry.name for entry in skill.spec.action]
+    ['torque_1', 'torque_2', 'torque_3']
+    >>> obs = skill.replay.all().obs[:2]
+    >>> skill.policy.mode(obs).shape, skill.q(obs, skill.policy.mode(obs)).shape
+    (torch.Size([2, 3]), torch.Size([2]))
+    >>> load("push_z")
+    Traceback (most recent call last):
+    skillkit.errors.UnknownName: no skill is called 'push_z'; did you mean ...
     """
     entry = _registry(registry).verify(reference)
     return Skill(entry.manifest, entry=entry)
@@ -313,8 +334,11 @@ def _corrupt(path: Path) -> Iterator[Path]:
     try:
         yield path
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise CorruptSkill(f"{path} does not fit its skill: {reason[:300]}; {RESTORE}") from error
+        raise CorruptSkill(f"{path} does not fit its skill: {reason(error)}; {RESTORE}") from error
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
 
 
 def _torch(tensors: Mapping[str, Array]) -> dict[str, Any]:
@@ -323,24 +347,14 @@ def _torch(tensors: Mapping[str, Array]) -> dict[str, Any]:
     return {key: torch.from_numpy(value) for key, value in tensors.items()}
 
 
-def _filled(build: Callable[[], Any], path: Path) -> Any:
-    """A module with the stored parameters, strictly: every name, shape and type must match.
+def _filled(build: Callable[[], Any], stored: Mapping[str, Array]) -> Any:
+    """A module with the stored parameters, which were checked against its description.
 
-    It is built without memory of its own: a description may promise sizes that nobody has.
+    It is built without memory of its own.
     """
     import torch
 
-    with _corrupt(path):
-        with torch.device("meta"):
-            module = build()
-        stored = load_file(path)
-        wanted = {key: f"float32 {tuple(v.shape)}" for key, v in module.state_dict().items()}
-        found = {key: f"{value.dtype} {value.shape}" for key, value in stored.items()}
-        for key in sorted(found.keys() | wanted.keys()):
-            has, needs = found.get(key, "absent"), wanted.get(key, "no such tensor")
-            if has != needs:
-                raise ValueError(f"{key} is {has}, skill.json describes {needs}")
-            if not np.isfinite(stored[key]).all():
-                raise ValueError(f"{key} has NaN or infinite weights")
-        module.load_state_dict(_torch(stored), assign=True)
+    with torch.device("meta"):
+        module = build()
+    module.load_state_dict(_torch(stored), assign=True)
     return module.eval().requires_grad_(False)

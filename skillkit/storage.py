@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from skillkit.errors import RegistryUnavailable, RunConflict
 
@@ -105,11 +106,41 @@ def writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that is called `path` once it is complete, and deleted if it never is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{token()}{path.suffix}")
+    try:
+        with aside.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 def private(home: Path, name: str) -> Path:
     """A folder of ours in a registry, made if need be, and out of git's sight."""
     folder = home / name
+    unlinked(folder)
     make(folder, ignored=True)
     return folder
+
+
+def unlinked(*folders: Path) -> None:
+    """Refuse to write where the folder of a stranger would lead us.
+
+    Raises:
+        RegistryUnavailable: one of them is a symbolic link.
+    """
+    for folder in folders:
+        if folder.is_symlink():
+            raise RegistryUnavailable(
+                f"{folder} is a symbolic link, and nothing is written behind one; put the folder "
+                "itself in its place"
+            )
 
 
 def make(folder: Path, ignored: bool) -> None:

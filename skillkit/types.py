@@ -14,6 +14,7 @@ layer of a stack acts by latents h, which have no bounds and are the same in bot
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -57,8 +58,11 @@ class Spec:
         for kind, entries in (("observation", self.observation), ("action", self.action)):
             names = [entry.name for entry in entries]
             if not names or len(set(names)) != len(names):
-                raise InvalidValue(f"{kind} entries need distinct names, got {names}")
-        if not self.unbounded and not np.isfinite([self.low, self.high]).all():
+                given = reprlib.repr(names)
+                raise InvalidValue(f"{kind} entries need distinct names, got {given}")
+        with np.errstate(over="ignore", invalid="ignore"):
+            reach = [self.high - self.low, self.high + self.low]
+        if not self.unbounded and not np.isfinite(reach).all():
             raise InvalidValue(
                 "every action entry needs finite bounds; give low and high (a latent has neither)"
             )
@@ -149,7 +153,7 @@ class Spec:
                 float(data["dt"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InvalidValue(f"a spec is malformed: {error!r}") from error
+            raise InvalidValue(f"a spec is malformed: {reprlib.repr(error)}") from error
 
 
 class Batch(NamedTuple):

@@ -41,10 +41,14 @@ COMMANDS = (
     "evaluate",
     "export",
     "gc",
+    "import",
     "lineage",
     "list",
+    "pack",
     "play",
     "plot",
+    "pull",
+    "push",
     "rename",
     "report",
     "rm",
@@ -53,6 +57,7 @@ COMMANDS = (
     "tag",
     "tasks",
     "train",
+    "unpack",
     "verify",
 )
 

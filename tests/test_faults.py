@@ -140,14 +140,16 @@ def test_killed_at_any_moment_nothing_is_lost(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------- a disk that is full
 
 FULL = """
-import random, subprocess, sys
+import io, random, subprocess, sys
 from pathlib import Path
 from skillkit.errors import RegistryUnavailable
+from skillkit.packs import pack, unpack
 from skillkit.registry import Registry
 from skillkit.skill import load
 
 rng, rounds, golden = random.Random(1), int(sys.argv[1]), sys.argv[2]
 skill = load("point_x+point_y", golden)
+pack(skill.entry, packed := io.BytesIO())
 refused = 0
 disk = Path("disk")
 disk.mkdir()
@@ -156,10 +158,14 @@ for number in range(rounds):
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", disk], check=True)
     where, saved = Registry([disk]), []
     for step in range(8):
-        action = rng.choice(["save", "save", "copy", "alias", "tag"]) if saved else "save"
+        actions = ["save", "unpack", "copy", "alias", "tag"] if saved else ["save"]
+        action = rng.choice(actions)
         try:
             if action == "save":
                 saved.append(skill.save("one", where).entry.content_id)
+            elif action == "unpack":
+                packed.seek(0)
+                saved.append(unpack(packed, where, f"of{step}").content_id)
             elif action == "copy":
                 saved.append(where.copy("one", "two").content_id)
             elif action == "alias":

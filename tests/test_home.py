@@ -8,13 +8,21 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from skillkit.errors import CorruptSkill, InvalidValue, RegistryUnavailable, UnknownName
+from skillkit.errors import (
+    CorruptSkill,
+    InvalidValue,
+    RegistryUnavailable,
+    SkillkitError,
+    UnknownName,
+)
 from skillkit.home import DAY, Home
+from skillkit.integrity import write_checksums
 from skillkit.registry import Registry, locked
 from tests.small_skills import mark, references, visible, write
 
@@ -48,11 +56,19 @@ def sound(registry: Registry) -> None:
 
 # ------------------------------------------------------------------------------ a crash anywhere
 
+
+def packed(folder: Path) -> None:
+    """What `unpack` puts into a folder: a skill with its checksums."""
+    write("push_x", "4")(folder)
+    write_checksums(folder)
+
+
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
 
 OPERATIONS: dict[str, tuple[Callable[[Registry], Any], set[str]]] = {  # and what may go
     "publish": (lambda r: r.publish("push_x", write("push_x", "4")), set()),
+    "receive": (lambda r: r.receive("push_x", packed), set()),
     "copy": (lambda r: r.copy("push_x@2", "reach"), set()),
     "copy_back": (lambda r: r.copy("push_x@2", "push_x"), set()),
     "rename": (lambda r: r.rename("push_x", "reach"), set()),
@@ -124,6 +140,19 @@ def test_a_copy_cut_short_by_a_full_disk_is_no_copy(
     with pytest.raises(CorruptSkill):
         mine.copy("push_x@2", "reach")
     assert "reach" not in mine.families() and not (mine.folders[0] / "reach").exists()
+
+
+def test_what_is_received_must_be_whole(mine: Registry) -> None:
+    def spoiled(folder: Path) -> None:
+        packed(folder)
+        (folder / "README.md").write_text("other")
+
+    with pytest.raises(CorruptSkill, match=r"README\.md was changed"):
+        mine.receive("push_x", spoiled)
+    with pytest.raises(CorruptSkill, match="has no SHA256SUMS"):
+        mine.receive("push_x", write("push_x", "4"))
+    assert references(mine.versions("push_x")) == ["push_x@2", "push_x@3"]
+    assert mine.receive("reach", packed).manifest.name == "push_x"  # it may have had another name
 
 
 # ------------------------------------------------------------------------------- rename and copy
@@ -354,3 +383,45 @@ def test_a_folder_to_write_in_knows_the_numbers_of_the_others(tmp_path: Path) ->
     other = Home(tmp_path / "other", "other")
     other.publish("push_x", write("push_x"))
     assert Home(tmp_path / "mine", "yours", [other]).publish("push_x", write("push_x")).version == 2
+
+
+# ----------------------------------------------------------------- a stranger's folder to write in
+
+BEHIND_A_LINK: dict[str, Callable[[Registry], object]] = {
+    ".aside": lambda r: r.publish("push_x", write("push_x")),
+    ".runs": lambda r: r.run_folder("push_x"),
+    ".runs/push_x": lambda r: r.run_folder("push_x"),
+    "push_x": lambda r: r.publish("push_x", write("push_x")),
+    "push_x/aliases": lambda r: r.alias("push_x@2", "paper"),
+    "push_x/labels": lambda r: r.label("push_x@2", {"robot": "arm2"}),
+}
+AT_ALL = {
+    "a copy": lambda r: r.copy("push_x@2", "push_x"),
+    "an alias less": lambda r: r.unalias("push_x", "best"),
+    "a version less": lambda r: r.remove("push_x@3"),
+    "a sweep": lambda r: r.sweep(0),
+    "another name": lambda r: r.rename("push_x", "reach"),
+}
+
+
+@pytest.mark.parametrize("what", [*AT_ALL, *BEHIND_A_LINK])
+@pytest.mark.parametrize("place", BEHIND_A_LINK)
+def test_nothing_is_written_or_swept_behind_a_link(
+    mine: Registry, tmp_path: Path, place: str, what: str
+) -> None:
+    outside, link = tmp_path / "outside", mine.folders[0] / place
+    if link.is_dir():
+        shutil.move(link, outside)
+    (outside / "precious/v7").mkdir(parents=True)
+    (outside / "v7.removed").touch()
+    os.utime(outside / "precious", (0, 0))
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(outside)
+    before = {path: path.lstat().st_mtime for path in (outside, *outside.rglob("*"))}
+    if what == place:
+        with pytest.raises(RegistryUnavailable, match=f"{place} is a symbolic link, and nothing"):
+            BEHIND_A_LINK[what](mine)
+    else:
+        with suppress(SkillkitError):
+            (AT_ALL | BEHIND_A_LINK)[what](mine)
+    assert {path: path.lstat().st_mtime for path in (outside, *outside.rglob("*"))} == before

@@ -244,14 +244,14 @@ def test_import_is_light() -> None:
 
 # ----------------------------------------------------------------------------------- refusals
 
-WRONG = {
+WRONG: dict[str, list[Any]] = {
     "kind": ["learned", None, ["trained"]],
     "name": ["", "../x", "a b", 3, None, ["a"], "n" * 101],
     "task": [None, [], {}, {"expression": "push_x"}, {**example().task, "domain": 3}],
-    "alpha": [-0.1, "0.2", None, True, [0.2], 10**400],
+    "alpha": [-0.1, "0.2", None, True, [0.2], 1e301],
     "gamma": [-0.1, 1.01, "1", None, False],
     "algorithm": [None, 3, "a" * 1001, "sac\x1b[2J"],
-    "config": [None, [], "sac", {"a\x1b[2J": 1}],
+    "config": [None, [], "sac", {"a\x1b[2J": 1}, {"a": "b" * 1001}, {"b" * 1001: 1}],
     "policy": [
         None,
         {},
@@ -260,11 +260,18 @@ WRONG = {
         {"kind": "g", "config": []},
     ],
     "q": [None, {"kind": "ensemble", "config": None}],
-    "parents": [None, {}, ["push_x"], [PARENT | {"name": "../x"}], [PARENT | {"version": "3"}]],
+    "parents": [
+        None,
+        {},
+        ["push_x"],
+        [PARENT | {"name": "../x"}],
+        [PARENT | {"version": "3"}],
+        [PARENT] * 101,
+    ],
     "weights": [None, {}, [None], ["1"], [True]],
     "seed": [-1, 1.5, "0", None, True, 2**63],
     "versions": [None, ["torch"]],
-    "metrics": [None, [1.0]],
+    "metrics": [None, [1.0], {"a": [0] * 10_001}, {str(i): 0 for i in range(5_001)}],
     "replay": [None, {}, {"episodes": 1}, {"episodes": -1, "transitions": 1}],
     "created": [None, "", "yesterday", "2026-01-01T00:00:00", "2026-01-01T00:00:00+02:00", 5],
     "timing": [None, 3.0],
@@ -301,6 +308,9 @@ def test_a_wrong_field_is_one_sentence_that_names_it(
         (("observation", 0, "colour"), "red"),
         (("observation", 1, "name"), "x"),
         (("observation", 0), "x"),
+        (("observation", 0, "name"), "x\x1b[2J"),
+        (("observation", 0, "unit"), "m\n"),
+        (("action", 0, "name"), "a" * 1001),
     ],
 )
 def test_a_wrong_spec_is_refused(tmp_path: Path, path: tuple[Any, ...], value: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -180,6 +182,38 @@ def test_a_replay_whose_tensors_do_not_belong_together(key: str) -> None:
     episodes = filled([2, 3]).episodes()
     episodes[key] = episodes[key][:-1]
     with pytest.raises(InvalidValue, match="lengths do not match"):
+        ReplayBuffer.from_episodes(episodes, GAMMA)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "complaint"),
+    [
+        ("lengths", [-1, 6], "lengths do not match its transitions"),
+        ("lengths", [0, 5], "lengths do not match its transitions"),
+        ("lengths", [5, 5], "lengths do not match its transitions"),
+        ("lengths", [2.0, 3.0], "do not match its lengths"),
+        ("lengths", 5, "no transitions"),
+        ("rewards", [[0.0]] * 5, "do not match its rewards"),
+        ("rewards", [0] * 5, "do not match its rewards"),
+        ("pre_tanh", [[0.0] * 9] * 5, "do not match its pre_tanh"),
+        ("terminated", [False], "do not match its terminated"),
+        ("training_step", [0, 0, 0], "do not match its training_step"),
+        ("actions", [[]] * 5, "no transitions"),
+        ("observations", [[]] * 7, "no transitions"),
+    ],
+)
+def test_a_replay_that_a_stranger_made_up(key: str, value: Any, complaint: str) -> None:
+    episodes = filled([2, 3]).episodes()
+    with pytest.raises(InvalidValue, match=complaint):
+        ReplayBuffer.from_episodes(episodes | {key: torch.tensor(value)}, GAMMA)
+
+
+def test_lengths_whose_sum_overflows_are_refused() -> None:
+    """To the right sum; whoever believes it writes far beyond the end."""
+    episodes = filled([1] * 5).episodes()
+    episodes["lengths"] = torch.tensor([2**62, 2**62, 2**62, 2**62, 5])
+    assert episodes["lengths"].sum() == 5
+    with pytest.raises(InvalidValue, match="lengths do not match its transitions"):
         ReplayBuffer.from_episodes(episodes, GAMMA)
 
 

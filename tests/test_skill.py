@@ -410,8 +410,8 @@ def test_so_is_a_foreign_composition(mine: Path, case: Callable[[Path], None]) -
     ("change", "complaint"),
     [
         (lambda t: t.update({W: t[W].astype(np.float64)}), r"is float64 .*describes float32 \("),
-        (lambda t: t.update({W: t[W][1:]}), r"is float32 .*, skill.json describes float32 \("),
-        (lambda t: t.pop(W), "is absent, skill.json describes float32"),
+        (lambda t: t.update({W: t[W][1:]}), r"is float32 .*; skill.json describes float32 \("),
+        (lambda t: t.pop(W), "is absent; skill.json describes float32"),
         (lambda t: t.update(extra=t[W]), "extra is float32 .*describes no such tensor"),
         (lambda t: t[W].fill(NAN), "has NaN or infinite weights"),
     ],

@@ -57,7 +57,7 @@ def test_commands_answer(no_torch: Path) -> None:
     commands = (
         "--help", "list", "tasks", "show point_x+point_y", "verify point_x", "train --help",
         "evaluate point_x+point_y --episodes 2 --json", "plot point_x --episodes 2",
-        "report",
+        "report --no-clips",
     )  # fmt: skip
     each = f"for command in {commands}: main(command.split(), standalone_mode=False); print('---')"
     result = run(no_torch, f"from skillkit.cli import main\n{each}")

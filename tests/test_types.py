@@ -42,6 +42,8 @@ def test_a_latent_spec_is_strict_json() -> None:
         (Entry("a", "", -1.0, 1.0), Entry("b")),
         (Entry("a", "", math.nan, 1.0),),
         (Entry("a", "", math.inf, -math.inf),),
+        (Entry("a", "", -1.7e308, 1.7e308),),
+        (Entry("a", "", 1.6e308, 1.7e308),),
     ],
 )
 def test_half_bounded_actions_are_refused(action: tuple[Entry, ...]) -> None:

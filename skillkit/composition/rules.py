@@ -81,6 +81,10 @@ def exponents(
 ) -> tuple[float, ...]:
     """b_i = w_i alpha_i/alpha: the policy of Q_S is proportional to prod_i pi_i^{b_i} (THEORY 5).
 
+    >>> alpha = default_temperature([0.5, 0.5], [0.2, 0.6])
+    >>> [round(b, 6) for b in exponents([0.5, 0.5], [0.2, 0.6], alpha)]
+    [0.25, 0.75]
+
     Raises:
         InvalidValue: a temperature is not a positive finite number.
     """

@@ -87,7 +87,14 @@ def sampled_disagreement(
 def discrete_disagreement(
     q: Tensor, weights: Sequence[float], temperatures: Sequence[float], alpha: float
 ) -> Tensor:
-    """G = sum_i w_i V_i - V_S, exact over a finite set of actions. (N, B, A) -> (B,) [r]"""
+    """G = sum_i w_i V_i - V_S, exact over a finite set of actions. (N, B, A) -> (B,) [r]
+
+    Of two skills that want the same in the first state, and the opposite in the second:
+
+    >>> q = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])
+    >>> discrete_disagreement(q, weights=[0.5, 0.5], temperatures=[0.2, 0.2], alpha=0.2)
+    tensor([0.0000, 0.3627])
+    """
     return _value_excess(q, weights, temperatures, alpha, discrete_soft_value)
 
 

@@ -22,12 +22,22 @@ def td_target(
     """y = r + discount (Qbar(s',a') - alpha (log pi(a'|s') - log prior))  (thesis eq. 4.3, 4.4).
 
     Args: reward [r], discount = gamma^m (1 - terminated), next_q = min_i Qbar_i(s',a') [r]. (B,)
+
+    The second transition ended its episode:
+
+    >>> r, discount = torch.tensor([1.0, 1.0]), torch.tensor([0.9, 0.0])
+    >>> td_target(r, discount, torch.tensor([10.0, 10.0]), torch.tensor([-2.0, -2.0]), alpha=0.5)
+    tensor([10.9000,  1.0000])
     """
     return reward + discount * (next_q - alpha * (next_log_prob - next_log_prior))  # (B,)
 
 
 def critic_loss(q: Tensor, target: Tensor) -> Tensor:
-    """Sum over critics of mean 1/2 (Q_i - y)^2  (thesis eq. 4.5). (N, B), (B,) -> ()"""
+    """Sum over critics of mean 1/2 (Q_i - y)^2  (thesis eq. 4.5). (N, B), (B,) -> ()
+
+    >>> critic_loss(torch.tensor([[1.0, 3.0], [2.0, 2.0]]), torch.tensor([1.0, 1.0]))
+    tensor(1.5000)
+    """
     return 0.5 * (q - target).square().mean(-1).sum()
 
 

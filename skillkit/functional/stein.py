@@ -49,6 +49,12 @@ def stein_direction(fixed: Tensor, moving: Tensor, score: Tensor, floor: float =
     The first term pulls towards high density, the second away from the fixed particles.
 
     Args: x (B, K_x, A), y (B, K_y, A), score at x (B, K_x, A). Returns (B, K_y, A), detached.
+
+    Without a score particles only part:
+
+    >>> x = torch.tensor([[[-1.0], [0.0], [1.0]]])
+    >>> stein_direction(x, x, torch.zeros_like(x)).flatten()
+    tensor([-0.2622,  0.0000,  0.2622])
     """
     kernel = rbf_kernel(fixed, moving, floor)
     pull = kernel.value[..., None] * score.detach()[:, :, None]

@@ -93,6 +93,18 @@ def compose(
         IncompatibleSkills: they do not share what the sum needs; says what and what would.
         InvalidValue: weights or a temperature that make no sense.
         NonFinite: the distillation loss became a NaN.
+
+    With a distillation that is much too short:
+
+    >>> brief = {"distill.updates": 10, "compose.final_episodes": 2, "compose.estimate_updates": 0}
+    >>> skill = compose(["push_x", "push_y"], weights=[0.7, 0.3], settings=brief)
+    >>> skill.name
+    '0.7push_x+0.3push_y'
+    >>> skill.metrics["interactions"]
+    0
+    >>> compose(["push_x", "point_roam"])
+    Traceback (most recent call last):
+    skillkit.errors.IncompatibleSkills: push_x and point_roam cannot be composed: ...
     """
     check_seed(seed)
     tables = {"instant": InstantConfig} if instant else {"distill": DistillConfig}

@@ -69,6 +69,13 @@ def stack(
     Raises:
         IncompatibleSkills: no base for this task, or no experience of it; says why.
         UnknownName, InvalidValue, NonFinite: as `train`.
+
+    A training that is much too short:
+
+    >>> brief = {"train.steps": 400, "train.warmup": 300, "train.evaluation_episodes": 2}
+    >>> skill = stack("point_roam", "point_maze", settings=brief | {"train.final_episodes": 2})
+    >>> skill.name, [layer["task"] for layer in skill.manifest.layers]
+    ('point_roam/point_maze', ['point_roam', 'point_maze'])
     """
     check_seed(seed)
     below = load(base) if isinstance(base, str) else base

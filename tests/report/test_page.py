@@ -114,8 +114,8 @@ def test_an_empty_registry_has_a_page(mine: Registry) -> None:
 
 
 DEEP: Any = 1
-for _ in range(300):
-    DEEP = [DEEP, {"deep": DEEP}] if _ < 6 else [DEEP]
+for _ in range(40):
+    DEEP = [DEEP, {"deep": DEEP}] if _ < 3 else [DEEP]
 ODD = [
     None,
     [],
