@@ -153,9 +153,9 @@ class Lookup:
         """A sentence for each alias and each file of labels of a skill that is of no use."""
         for word in sorted(self._words(name)):
             yield from _complaint(self._find_alias, name, word)
-        last = max(shelf.last_number(name) for shelf in self._shelves)
-        for shelf in self._shelves:  # labels past the last are those of a copy that did not end
-            for version in (number for number in shelf.labelled(name) if number <= last):
+        coming = 1 + max(shelf.last_number(name) for shelf in self._shelves)
+        for shelf in self._shelves:  # labels of a version to come are those of a copy cut short
+            for version in (number for number in shelf.labelled(name) if number != coming):
                 yield from _complaint(self._find_labelled, shelf, name, version)
 
     def _find_labelled(self, shelf: Shelf, name: str, version: int) -> Entry:

@@ -99,6 +99,7 @@ class Ant(MujocoDomain):
             "train.warmup": 10_000,
             "train.update_every": 4,
             "train.evaluate_every": 200_000,
+            "train.replay_stored": 5_000,
         },
     )
 
