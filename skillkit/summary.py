@@ -71,7 +71,15 @@ def _temperature(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value < 1e300
 
 
-_SHAPE: tuple[Callable[[Any], bool], ...] = (KINDS.__contains__, _text, _text, _text, _temperature, _time, lambda value: True)
+_SHAPE: tuple[Callable[[Any], bool], ...] = (
+    KINDS.__contains__,
+    _text,
+    _text,
+    _text,
+    _temperature,
+    _time,
+    lambda value: True,
+)
 
 
 def _refuse(constant: str) -> None:
