@@ -133,7 +133,10 @@ def read_tensors(path: Path) -> dict[str, Array]:
     try:
         if header > HEADER:
             raise ValueError(f"its header is larger than {HEADER} bytes")
-        return load_file(path)
+        tensors = load_file(path)
+        if odd := [name for name, tensor in tensors.items() if tensor.dtype.kind not in "fiub"]:
+            raise ValueError(f"the numbers of {odd[0]} are of a kind that NumPy does not have")
+        return tensors
     except Exception as error:  # each version has others
         raise CorruptSkill(
             f"{path} cannot be read as safetensors: {reason(error)}; {RESTORE}"

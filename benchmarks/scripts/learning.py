@@ -76,13 +76,16 @@ class Training:
     def whole(self, steps: int) -> dict[str, float]:
         """Some steps of the loop, with their updates; neither evaluation nor checkpoint."""
         config = replace(self.config, steps=NEVER, evaluate_every=NEVER)
-        before, made, loop.PROGRESS_EVERY = self.run.collector.steps, self.count, steps
+        before, made, usual = self.run.collector.steps, self.count, loop.PROGRESS_EVERY
         began = time.perf_counter()
         try:
+            loop.PROGRESS_EVERY = steps
             for _ in loop.learn(self.run, config, _stop, None):
                 pass
         except Enough:
             pass
+        finally:
+            loop.PROGRESS_EVERY = usual
         took = time.perf_counter() - began
         count = self.run.collector.steps - before
         return {"seconds": took, "steps": count, "updates": self.count - made}
