@@ -86,8 +86,9 @@ def _signed(table: Any, size: int, count: int) -> tuple[Array, Array]:
     whole = list(range(1, size + 1))
     rows = table if isinstance(table, list) and len(table) == count else [None]
     for row in rows:
-        positions = [abs(p) for p in row if type(p) is int] if isinstance(row, list) else []
-        if sorted(positions) != whole:
+        if not isinstance(row, list) or not all(type(p) is int for p in row):
+            row = []
+        if sorted(map(abs, row)) != whole:
             raise CorruptSkill(
                 f"a frame of a symmetric policy is no signed permutation of 1 to {size}"
             )

@@ -118,6 +118,7 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("directions", [[1, "x"]] * 8, "pairs of numbers"),
     ("frames", [[[1]]], "two tables"),
     ("frames", [[[1] * 29] * 8, [[1] * 8] * 8], "no signed permutation of 1 to 29"),
+    ("frames", [[[*range(1, 30), "x"]] * 8, [[1] * 8] * 8], "no signed permutation of 1 to 29"),
 ]
 
 
