@@ -27,7 +27,10 @@ class MLP(nn.Module):
 
 
 class StackedLinear(nn.Module):
-    """N independent linear maps in one batched product. (N, B, I) -> (N, B, O)"""
+    """N independent linear maps in one batched product. (N, B, I) -> (N, B, O)
+
+    A single output is a sum over products: matrices of one column are slow to multiply.
+    """
 
     def __init__(self, copies: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -36,6 +39,8 @@ class StackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(copies, 1, outputs).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.weight.shape[-1] == 1:
+            return (x * self.weight.mT).sum(-1, keepdim=True) + self.bias
         return torch.baddbmm(self.bias, x, self.weight)
 
 
