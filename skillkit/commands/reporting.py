@@ -6,12 +6,16 @@ import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from skillkit import console
 from skillkit.commands.filming import draw_without_display
 from skillkit.commands.options import open_registry, registry_option, tasks_option
+
+if TYPE_CHECKING:
+    from skillkit.report.clips import Clips
 
 PATIENCE = 2.0  # seconds before a bar appears
 
@@ -27,17 +31,22 @@ Counts = Callable[[int, int], None]
     show_default=True,
     help="HTML file to write.",
 )
+@click.option("--clips/--no-clips", default=True, show_default=True, help="A film of each skill.")
 @click.option(
-    "--clips/--no-clips", default=True, show_default=True, help="Film each skill, once for all."
+    "--film-for",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    help="Seconds for clips that are not there yet; the next page goes on.",
 )
 @tasks_option
 @registry_option
-def report(output: Path, clips: bool, registry: str | None) -> None:
+def report(output: Path, clips: bool, film_for: float, registry: str | None) -> None:
     """One HTML page about every skill: curves, figures, numbers, families, what composes.
 
     The file needs no network and nothing beside itself, and can be mailed. What a skill says of
     itself is shown as text and never executed; a damaged skill is named with what is wrong. The
-    clips are kept in the registry, so that only the first page takes the time of filming.
+    clips are kept in the registry: each skill is filmed once.
     """
     draw_without_display()
     from skillkit.report import page
@@ -48,11 +57,19 @@ def report(output: Path, clips: bool, registry: str | None) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     options = f" --registry {shlex.quote(registry)}" if registry else ""
     with console.Progress("skills") as progress:
-        film = Clips(where.folders[0] / CLIPS) if clips else (lambda entry: b"")
+        film = Clips(where.folders[0] / CLIPS, film_for) if clips else (lambda entry: b"")
         text = page.build(where, options, _patient(progress.counts), film)
     output.write_text(text, encoding="utf-8")
     click.echo(f"page: {output}, {console.size(output.stat().st_size)}")
-    if isinstance(film, Clips) and film.refused:
+    if isinstance(film, Clips):
+        _say_what_lacks(film)
+
+
+def _say_what_lacks(film: Clips) -> None:
+    """Of which skills the page has no clip, and why."""
+    if film.left:
+        click.echo(f"{film.left} skills are not filmed yet: the next page goes on, for --film-for")
+    if film.refused:
         name, reason = next(iter(film.refused.items()))
         count = len(film.refused)
         rest = f", and {count - 1} more" if count > 1 else ""

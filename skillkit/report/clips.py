@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,21 +23,35 @@ class Clips:
 
     Attributes:
         folder: where they are kept.
+        seconds: what filming may take in all; a clip that is there takes none.
         refused: the skills that could not be filmed, and why.
+        left: how many there was no time for.
     """
 
     folder: Path
+    seconds: float = math.inf
     refused: dict[str, str] = field(default_factory=dict)
+    left: int = 0
 
     def __call__(self, entry: Entry) -> bytes:
-        """One episode as a GIF; nothing where the task cannot be played or drawn here."""
+        """One episode as a GIF; nothing where there is no time, or no way to play or draw it."""
         path = self.folder / f"{entry.content_id}.gif"
         try:
             if not path.exists():
-                wanted = task(str(entry.manifest.task["expression"]))
-                act = Controller.load(entry.folder)
-                record(Shot(act, wanted, size=SIZE, rate=RATE, speed=SPEED), path)
+                if self.seconds <= 0:
+                    self.left += 1
+                    return b""
+                self._film(entry, path)
             return path.read_bytes()
         except (SkillkitError, OSError) as error:
             self.refused[entry.reference] = " ".join(str(error).split())
             return b""
+
+    def _film(self, entry: Entry, path: Path) -> None:
+        began = time.monotonic()
+        try:
+            wanted = task(str(entry.manifest.task["expression"]))
+            act = Controller.load(entry.folder)
+            record(Shot(act, wanted, size=SIZE, rate=RATE, speed=SPEED), path)
+        finally:
+            self.seconds -= time.monotonic() - began

@@ -39,3 +39,11 @@ def test_what_cannot_be_filmed_is_said_and_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     film = Clips(tmp_path / "file")
     assert film(mine.find("point_roam")) == b"" and film.refused
+
+
+def test_filming_ends_with_its_time_and_goes_on_with_the_next_page(tmp_path: Path) -> None:
+    first, second = (Registry().find(name) for name in ("point_roam", "point_roam/point_maze"))
+    film = Clips(tmp_path, seconds=1e-6)
+    assert film(first) and not film(second) and film.left == 1
+    film = Clips(tmp_path, seconds=1e-6)
+    assert film(first) and film(second) and not film.left
