@@ -22,28 +22,20 @@ from skillkit.types import Array, Spec
 
 @dataclass(frozen=True)
 class Exploration:
-    """How actions differ from independent samples of the policy; SAC learns from any of them.
+    """How actions differ from independent samples of the policy; SAC learns from any of them."""
 
-    Attributes:
-        correlation: rho of the noise between neighbouring steps, in [0, 1]. The noise stays N(0, I)
-            at each step, so every single action is the policy's own; but a push that lasts moves
-            a body where white noise only shakes it. At 1 an episode has one noise from its first
-            step to its last, and an upper layer before it learns anything one latent.
-        share: of the steps taken with uniform actions instead, in [0, 1), in stretches. They show
-            the critics what lies beside the policy's own path, which composition needs. Those of
-            an upper layer are latents from N(0, I): what the layers below do by themselves.
-        length: of such a stretch, on average [steps].
-        hand_over: where several skills are trained together, how long one acts until another
-            takes over, on average [steps]; 0: an episode belongs to one. A skill thus learns what
-            to do where the others lead, which is what their composition will ask of it.
-        added_std: of noise added to the pre-tanh action, for a policy that has none of its own.
-    """
-
-    correlation: float = 0.0
-    share: float = 0.0
-    length: float = 50.0
-    hand_over: float = 0.0
-    added_std: float = 0.0
+    correlation: float = 0.0  # rho of the noise between neighbouring steps, in [0, 1]. It stays
+    # N(0, I) at each step, so every single action is the policy's own; but a push that lasts moves
+    # a body where white noise only shakes it. At 1 an episode has one noise from its first step to
+    # its last, and an upper layer before it learns anything one latent
+    share: float = 0.0  # of steps whose actions are uniform instead, in [0, 1), in stretches.
+    # They show the critics what lies beside the policy's own path, which composition needs. Those
+    # of an upper layer are latents from N(0, I): what the layers below do by themselves
+    length: float = 50.0  # of a stretch of uniform actions, on average [steps]
+    hand_over: float = 0.0  # where several skills are trained together, how long one acts until
+    # another takes over, on average [steps]; 0: an episode belongs to one. A skill thus learns what
+    # to do where the others lead, which is what their composition will ask of it
+    added_std: float = 0.0  # of noise that is added before the tanh, for a policy without any
 
     def __post_init__(self) -> None:
         if not (0 <= self.correlation <= 1 and 0 <= self.share < 1):

@@ -25,17 +25,19 @@ from skillkit.types import Batch, Spec
 class DistillConfig:
     """Hyperparameters of the projection."""
 
-    policy: str = "gaussian"  # gaussian | real_nvp | implicit: any kind that takes noise
-    loss: str | None = None  # of LOSSES; None: reverse_kl if the policy has a density, else svgd
-    hidden: tuple[int, ...] | None = None  # widths of the policy; None: a parent's of its kind
+    policy: str = "gaussian"  # its kind; or real_nvp, implicit: any that takes noise
+    loss: str | None = None  # reverse_kl, forward_kl or svgd; None: reverse_kl, or svgd for a
+    # policy without density
+    hidden: tuple[int, ...] | None = None  # widths of the policy's hidden layers; None: those of a
+    # parent of its kind
     flow: FlowConfig = FlowConfig()  # of a real_nvp policy
     warm_start: bool = True  # begin as the nearest of the parents' policies, where one fits
-    learning_rate: float = 1e-3  # Adam; decays to zero along a half cosine
+    learning_rate: float = 1e-3  # of Adam; falls to zero along a half cosine
     batch_size: int = 256  # observations per update
     updates: int = 4_000  # gradient steps, at most
     jitter: float = 0.3  # half of the states are moved by noise of so many standard deviations
     patience: int = 0  # updates without progress after which to stop; 0: make them all
-    trust: float = 0.0  # beta [r/nat] of a penalty beta KL(pi || mixture of the parents' policies)
+    trust: float = 0.0  # beta of a penalty beta KL(pi || mixture of the parents' policies) [r/nat]
     particles: int = 16  # actions per state: half stay, half move (svgd); or so many from each
     # parent and uniformly (forward_kl). An update costs that many times reverse_kl's
 

@@ -22,25 +22,25 @@ from skillkit.types import Batch, Spec
 class SACConfig:
     """Hyperparameters; the defaults are the thesis' own (table C.1) where it has one."""
 
-    policy: str = "gaussian"  # gaussian | real_nvp; or deterministic, which needs alpha = 0
-    hidden: tuple[int, ...] = (256, 256)  # widths of policy and critics
+    policy: str = "gaussian"  # its kind; or real_nvp, clipped_gaussian, deterministic at alpha = 0
+    hidden: tuple[int, ...] = (256, 256)  # widths of the hidden layers of policy and critics
     flow: FlowConfig = FlowConfig()  # of a real_nvp policy
-    learning_rate: float = 3e-4  # Adam, for everything that learns
-    final_rate: float = 1.0  # share of it that is left at the end; falls linearly
+    learning_rate: float = 3e-4  # of Adam, for everything that learns
+    final_rate: float = 1.0  # share of the learning rate that is left at the end; it falls linearly
     batch_size: int = 256  # transitions per update
     gamma: float = 0.99  # discount per environment step
-    alpha: float = 0.2  # temperature [r/nat]; the first one if automatic
-    alpha_start: float | None = None  # [r/nat] where alpha begins; None: it stays the same
-    anneal_share: float = 0.7  # of the training, in which log alpha falls linearly from there
+    alpha: float = 0.2  # temperature [r/nat]; that of the end, or the first if automatic
+    alpha_start: float | None = None  # where alpha begins [r/nat]; None: it stays the same
+    anneal_share: float = 0.7  # of the training, in which log alpha falls linearly from alpha_start
     automatic_alpha: bool = False  # tune alpha towards target_entropy (thesis ch. 5)
-    target_entropy: float | None = None  # [nat]; None: -A, and of an upper layer -A (1 + log 2),
-    # where it is minus the KL that a decision may spend: 1.69 nat an entry
+    target_entropy: float | None = None  # [nat]; None: -A for A actions, and of an upper layer
+    # -A (1 + log 2): there it is minus the KL that a decision may spend, 1.69 nat an entry
     critics: int = 2  # 1 or 2; their minimum is the soft Q-function
     normalised: bool = False  # layer normalisation in the critics: steadier, bounded off the data
-    value_scale: float = 1.0  # [r] unit of what the critics' networks say; about the largest value
-    target: str = "average"  # average: moves by target_rate; hard: copied every target_interval
-    target_rate: float = 0.005  # tau of the moving average (thesis eq. 4.6)
-    target_interval: int = 1000  # updates between hard copies
+    value_scale: float = 1.0  # unit of what the critics' networks say [r]; about the largest value
+    target: str = "average"  # the target follows by target_rate; hard: copied every target_interval
+    target_rate: float = 0.005  # tau of the target's moving average (thesis eq. 4.6)
+    target_interval: int = 1000  # updates between hard copies of the target
 
     def __post_init__(self) -> None:
         check(self, "sac")

@@ -39,27 +39,27 @@ class SQLConfig:
     target: copies every 1,000 updates carry a reward over 100 steps too slowly for short trainings.
     """
 
-    policy: str = "implicit"  # the sampler: implicit | gaussian, any kind that takes noise
-    hidden: tuple[int, ...] = (200, 200)  # widths of policy and critics
+    policy: str = "implicit"  # its kind; or gaussian, real_nvp: any that takes noise
+    hidden: tuple[int, ...] = (200, 200)  # widths of the hidden layers of policy and critics
     flow: FlowConfig = FlowConfig()  # of a real_nvp policy
-    learning_rate: float = 3e-4  # Adam, for everything that learns
-    final_rate: float = 1.0  # share of it that is left at the end; falls linearly
+    learning_rate: float = 3e-4  # of Adam, for everything that learns
+    final_rate: float = 1.0  # share of the learning rate that is left at the end; it falls linearly
     batch_size: int = 64  # transitions per update
     gamma: float = 0.99  # discount per environment step
     alpha: float = 0.1  # temperature [r/nat]
-    alpha_start: float | None = None  # [r/nat] where alpha begins; None: it stays the same
-    anneal_share: float = 0.5  # of the training, in which log alpha falls linearly from there
+    alpha_start: float | None = None  # where alpha begins [r/nat]; None: it stays the same
+    anneal_share: float = 0.5  # of the training, in which log alpha falls linearly from alpha_start
     particles: int = 32  # actions per state that the Stein direction is made of
-    moving_share: float = 0.5  # of them; the others are fixed and say where the density is
+    moving_share: float = 0.5  # share of particles that move; the others say where the density is
     legacy: bool = False  # the published code's direction; settles at exp(Q/alpha) prod(1 - a^2)
     value_samples: int = 50  # actions per state in the integral that is the soft value
-    proposal: str = "uniform"  # of those; mixed: half are the policy's, which needs a density
+    proposal: str = "uniform"  # of value_samples; or mixed: half the policy's, if it has a density
     critics: int = 1  # 1 or 2; their minimum is the soft Q-function
     normalised: bool = False  # layer normalisation in the critics: steadier, bounded off the data
-    value_scale: float = 1.0  # [r] unit of what the critics' networks say; about the largest value
-    target: str = "average"  # average: moves by target_rate; hard: copied every target_interval
-    target_rate: float = 0.005  # tau of the moving average
-    target_interval: int = 1000  # updates between hard copies
+    value_scale: float = 1.0  # unit of what the critics' networks say [r]; about the largest value
+    target: str = "average"  # the target follows by target_rate; hard: copied every target_interval
+    target_rate: float = 0.005  # tau of the target's moving average
+    target_interval: int = 1000  # updates between hard copies of the target
 
     def __post_init__(self) -> None:
         check(self, "sql")

@@ -20,7 +20,9 @@ PIXELS = console.Whole(160, 4096)
 @click.command()
 @click.argument("skill")
 @click.option("-o", "--output", type=FIGURE, help="Film to write, .gif or .mp4; a viewer without.")
-@click.option("--episodes", type=console.Whole(1, 100), default=1, show_default=True)
+@click.option(
+    "--episodes", type=console.Whole(1, 100), default=1, show_default=True, help="To play."
+)
 @click.option("--task", help="Play in this task instead of the skill's own.")
 @click.option("--sample", is_flag=True, help="Sample actions instead of taking the mode.")
 @click.option(

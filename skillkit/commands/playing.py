@@ -21,7 +21,7 @@ FIGURE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("skill")
-@click.option("--episodes", type=EPISODES, default=100, show_default=True)
+@click.option("--episodes", type=EPISODES, default=100, show_default=True, help="To play.")
 @click.option("--task", help="Evaluate in this task instead of the skill's own.")
 @click.option("--sample", is_flag=True, help="Sample actions instead of taking the mode.")
 @click.option(
@@ -58,7 +58,7 @@ def evaluate(
 @click.argument("skills", nargs=-1, required=True)
 @click.option("--output", type=FIGURE, help="PNG file to write.")
 @click.option("--curve", is_flag=True, help="The learning curve of one skill instead.")
-@click.option("--episodes", type=EPISODES, default=100, show_default=True)
+@click.option("--episodes", type=EPISODES, default=100, show_default=True, help="To play.")
 @click.option("--task", help="Play all of them in this task instead of each in its own.")
 @click.option("--seed", type=SEED, default=7, show_default=True, help="Of the start states.")
 @tasks_option

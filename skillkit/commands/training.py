@@ -45,14 +45,16 @@ def _training_options(command: Command) -> Command:
                 show_default=True,
                 help="The one source of randomness.",
             ),
-            click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
+            click.option(
+                "--device", default="auto", show_default=True, help="auto (the CPU), cpu or cuda."
+            ),
             click.option("--resume", is_flag=True, help="Continue the run that was interrupted."),
             click.option(
                 "--checkpoint-every",
                 callback=_seconds,
                 default=60.0,
                 show_default=True,
-                help="Seconds.",
+                help="Seconds between checkpoints.",
             ),
             tensorboard_option,
             set_option,

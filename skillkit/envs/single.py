@@ -39,6 +39,11 @@ class SingleEnv(gymnasium.Env[Array, Array]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
+        """Begin an episode. -> observation float32 (O,), {}
+
+        Args:
+            seed: of this episode and those after it; None continues, from a random one at first.
+        """
         super().reset(seed=seed)
         if seed is None and not self._seeded:  # never seeded: a random episode, as everywhere
             seed = int(self.np_random.integers(2**31))
@@ -47,6 +52,15 @@ class SingleEnv(gymnasium.Env[Array, Array]):
         return obs[0], {}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """One control period under a native action (A,); beyond the bounds it is clipped.
+
+        Returns:
+            Observation float32 (O,), reward [r], terminated, truncated, {}.
+
+        Raises:
+            InvalidValue: an action of the wrong shape, or an episode that is over.
+            NonFinite: a NaN or an infinity, in the action, the state or the reward.
+        """
         obs, reward, terminated, truncated, _ = self.vector.step(action[None])
         return obs[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), {}
 

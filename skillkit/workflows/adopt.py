@@ -42,8 +42,8 @@ class ImportConfig:
     """What a policy does here before it is a skill; its own experience stayed where it was made."""
 
     steps: int = 20_000  # environment steps that it takes, sampled: its replay
-    environments: int = 8  # stepped side by side
-    final_episodes: int = 100  # for the figures in the card
+    environments: int = 8  # that are stepped side by side
+    final_episodes: int = 100  # evaluated at the end, for the numbers and the picture of the card
 
     def __post_init__(self) -> None:
         if min(self.steps, self.environments) < 1 or self.final_episodes < 2:

@@ -27,17 +27,17 @@ class TrainConfig:
     """The loop around a learner."""
 
     steps: int = 200_000  # environment steps in all
-    environments: int = 8  # stepped side by side
+    environments: int = 8  # that are stepped side by side
     warmup: int = 2_000  # environment steps with uniform actions before the first update
     update_every: int = 1  # environment steps per update
     replay_capacity: int = 1_000_000  # transitions kept while training
     replay_stored: int = 50_000  # transitions kept in the saved skill
     evaluate_every: int = 20_000  # environment steps between points of the learning curve
-    evaluation_episodes: int = 20  # per point of the curve
-    final_episodes: int = 100  # for the figures in the card
+    evaluation_episodes: int = 20  # per point of the learning curve
+    final_episodes: int = 100  # evaluated at the end, for the numbers and the picture of the card
     every_frame: bool = True  # a symmetric task's policy acts in all frames, by a compass's latents
     threads: int = 1  # of the learner; small networks gain nothing from more
-    precision: str = "float32"  # or bfloat16, of products between hidden layers: quicker if wide
+    precision: str = "float32"  # or bfloat16 for products between hidden layers: quicker if wide
     compile: bool = False  # updates as native code: a C++ compiler and half a minute, then quicker
 
     def __post_init__(self) -> None:
