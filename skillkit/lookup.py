@@ -28,7 +28,7 @@ class Lookup:
             RegistryUnavailable: a folder of the search path does not exist or cannot be read.
         """
         if absent := self._absent():
-            raise RegistryUnavailable(f"{absent}; name one that exists, or save a skill there")
+            raise RegistryUnavailable(absent)
         found: dict[str, Entry] = {}
         for shelf in self._shelves:
             for name in shelf.names():
@@ -179,8 +179,13 @@ class Lookup:
     def _absent(self) -> str:
         """Names a folder that does not exist; the default one may, it is made on first save."""
         for folder in (shelf.folder for shelf in self._shelves):
-            if not folder.is_dir() and (folder.name != DEFAULT or os.path.lexists(folder)):
-                return f"there is no registry at {folder}"
+            if folder.is_dir():
+                continue
+            if os.path.lexists(folder):
+                return f"{folder} is no folder, as a registry is; name another with --registry DIR"
+            if folder.name != DEFAULT:
+                way_out = "name one that exists, or save a skill there"
+                return f"there is no registry at {folder}; {way_out}"
         return ""
 
     def _names(self) -> Sequence[str]:

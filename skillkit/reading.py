@@ -10,6 +10,8 @@ import json
 import math
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -141,6 +143,15 @@ def read_tensors(path: Path) -> dict[str, Array]:
         raise CorruptSkill(
             f"{path} cannot be read as safetensors: {reason(error)}; {RESTORE}"
         ) from error
+
+
+@contextmanager
+def blaming(path: Path) -> Iterator[None]:
+    """A file that a stranger may have written can fail in any way; it is one sentence."""
+    try:
+        yield
+    except Exception as error:
+        raise CorruptSkill(f"{path} does not fit its skill: {reason(error)}; {RESTORE}") from error
 
 
 def reason(error: Exception) -> str:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import save
 
-from skillkit.controller import PROBE_SIZE, Controller
-from skillkit.errors import CorruptSkill, InvalidValue, NonFinite
+from skillkit import probe
+from skillkit.controller import Controller
+from skillkit.errors import InvalidValue, NonFinite
 from skillkit.manifest import Manifest, Parent, check_name
-from skillkit.reading import RESTORE, read_bytes, read_tensors, read_text, reason
+from skillkit.reading import blaming, read_bytes, read_tensors, read_text
 from skillkit.registry import Entry, Registry, search_path
 from skillkit.types import Array, Spec
 
@@ -28,12 +28,18 @@ if TYPE_CHECKING:
     from skillkit.q_functions import SoftQ
     from skillkit.replay import ReplayBuffer
 
-RTOL = 1e-4  # relative; covers another processor's order of summation
-NUDGE = 1e-4  # relative, of observations; a hundred times what rounding does
-
 
 class Skill:
-    """A lazy handle. Files are checked when it is opened, and read when they are needed."""
+    """A lazy handle. Files are checked when it is opened, and read when they are needed.
+
+    Attributes:
+        manifest: what skill.json says: task, settings, metrics, parents, versions, timing.
+        entry: the stored version; None for a skill that is not saved.
+
+    Raises:
+        CorruptSkill: by whatever reads a file of a stored skill, if that is malformed or its
+            contents do not compute what they did.
+    """
 
     def __init__(
         self,
@@ -67,6 +73,7 @@ class Skill:
 
     @property
     def spec(self) -> Spec:
+        """Names, units and bounds of observation and action, and the control period [s]."""
         return self.manifest.spec
 
     @property
@@ -81,6 +88,7 @@ class Skill:
 
     @property
     def metrics(self) -> dict[str, Any]:
+        """What was measured when it was made; docs/metrics.md explains every name."""
         return self.manifest.metrics
 
     @property
@@ -109,7 +117,7 @@ class Skill:
 
     @property
     def policy(self) -> Policy:
-        """The torch policy, on the CPU, in evaluation mode."""
+        """The torch policy, on the CPU: unit actions, (B, O), (B, noise_dim) -> (B, A)."""
         if self._policy is None:
             from skillkit.policies import build_policy
             from skillkit.q_functions import build_q
@@ -117,13 +125,13 @@ class Skill:
             path = self.folder / "policy.safetensors"
             described, stored = self.manifest.policy, read_tensors(path)
             self.manifest.check_layers(stored)
-            with _corrupt(path):
+            with blaming(path):
                 Controller(self.spec, described, stored)  # bounds what is to be built
                 policy: Policy = _filled(lambda: build_policy(described, build_q), stored)
-            self._check_probe(
-                lambda probe: {
-                    "sample": policy.act(probe["observation"], probe["noise"]),
-                    "mode": policy.mode(probe["observation"]),
+            self._check_answers(
+                lambda at: {
+                    "sample": policy.act(at["observation"], at["noise"]),
+                    "mode": policy.mode(at["observation"]),
                 }
             )
             self._policy = policy
@@ -131,19 +139,23 @@ class Skill:
 
     @property
     def q(self) -> SoftQ:
-        """The torch soft Q-function, on the CPU; that of a stack judges its top layer's latents."""
+        """The torch soft Q-function, on the CPU, of unit actions: (B, O), (B, A) -> (B,) [r].
+
+        That of a stack judges latents of its top layer.
+        """
         if self._q is None:
             from skillkit.q_functions import build_q
             from skillkit.runtimes.resampled import check_q
 
             path = self.folder / "q.safetensors"
             described, stored = self.manifest.q, read_tensors(path)
-            with _corrupt(path):
+            with blaming(path):
                 check_q(described, stored)
                 q: SoftQ = _filled(lambda: build_q(described), stored)
                 if (q.alpha, q.gamma) != (self.alpha, self.gamma):
                     raise ValueError(f"alpha {q.alpha}, gamma {q.gamma} are not those of the skill")
-            self._check_probe(lambda probe: {"q": q(probe["observation"], probe[self._judged])})
+            judged = "latent" if self.manifest.layers else "mode"
+            self._check_answers(lambda at: {"q": q(at["observation"], at[judged])})
             self._q = q
         return self._q
 
@@ -155,12 +167,12 @@ class Skill:
 
             path = self.folder / "replay" / "00000.safetensors"
             tensors = read_tensors(path)
-            with _corrupt(path):
+            with blaming(path):
                 if self.manifest.layers:  # there is no tanh
                     tensors["pre_tanh"] = tensors["actions"]
                 replay = ReplayBuffer.from_episodes(_torch(tensors), self.gamma)
                 found = replay.observation_dim, replay.action_dim
-                if found != (needed := (self.spec.observation_dim, self.spec.action_dim)):
+                if found != (needed := (self.spec.observation_dim, self.stored_action_dim)):
                     raise ValueError(f"{found} observation and action entries, not {needed}")
                 if not bool(replay.rows.isfinite().all()):
                     raise ValueError("a number is NaN or infinite")
@@ -168,11 +180,18 @@ class Skill:
         return self._replay
 
     @property
+    def stored_action_dim(self) -> int:
+        """Entries of a stored action; those of a stack are latents of the layer below its top."""
+        if not self.manifest.layers:
+            return self.spec.action_dim
+        return int(self.manifest.policy["config"]["layers"][-1]["config"]["action_dim"])
+
+    @property
     def curve(self) -> list[dict[str, float]]:
         """Rows of metrics.jsonl: one per evaluation during training."""
         if not self._curve and self.entry is not None:
             lines = read_text(path := self.folder / "metrics.jsonl").splitlines()
-            with _corrupt(path):
+            with blaming(path):
                 rows = [json.loads(line) for line in lines]
                 if not all(_is_number(value) for row in rows for value in row.values()):
                     raise ValueError("a value is not a number")
@@ -195,7 +214,14 @@ class Skill:
         return self._figure
 
     def controller(self, deterministic: bool = True, seed: int = 0) -> Controller:
-        """The skill as a NumPy callable, (O,) -> native (A,); torch is not needed."""
+        """The skill as a NumPy callable, (O,) -> native (A,); torch is not needed.
+
+        Args:
+            deterministic: act by the mode of the policy; otherwise sample, with noise from `seed`.
+
+        Raises:
+            CorruptSkill: a stored file is missing, altered, or does not compute what it did.
+        """
         if self._policy is None:
             return Controller.load(self.folder, deterministic=deterministic, seed=seed)
         return Controller(
@@ -204,6 +230,10 @@ class Skill:
 
     def save(self, name: str | None = None, registry: Registry | Path | str | None = None) -> Skill:
         """Publish as the next version of `name` and return the saved skill.
+
+        Args:
+            name: None: its own.
+            registry: or the folder of one; None: $SKILLKIT_REGISTRY, else ./.skillkit.
 
         Raises:
             InvalidValue: the name is not one.
@@ -231,7 +261,7 @@ class Skill:
         for name, tensors in (
             ("policy", policy),
             ("q", q),
-            ("probe", self._probe()),
+            ("probe", probe.record(self.policy, self.q, self.replay)),
             ("replay/00000", episodes),
         ):  # not save_file: on a full disk it raises no OSError
             (folder / f"{name}.safetensors").write_bytes(save(tensors))
@@ -241,64 +271,18 @@ class Skill:
         if self.figure:
             (folder / "figure.png").write_bytes(self.figure)
 
-    def _probe(self) -> dict[str, Array]:
-        """What policy and Q-function answer at a few stored observations.
-
-        The policy of a stack answers for the moment at which every layer decides, and its
-        Q-function judges the mode of the top layer, which is recorded too.
-
-        Of twice as many it keeps those that a nudge moves least: where a policy that chooses among
-        candidates finds two of them equally good, rounding decides, and another machine differs.
-        """
-        import torch
-
-        from skillkit.policies import StackedPolicy
-
-        obs = self.replay.all().obs
-        obs = obs[torch.linspace(0, len(obs) - 1, 2 * PROBE_SIZE).long()].contiguous()
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(len(obs), self.policy.noise_dim, generator=generator)
-
-        def actions(obs: Any) -> Any:
-            return torch.stack([self.policy.act(obs, noise), self.policy.mode(obs)])
-
-        with torch.no_grad():
-            answer = actions(obs)  # (2, 32, A)
-            jumps = [(actions(obs * n) - answer).abs().amax((0, 2)) for n in (1 - NUDGE, 1 + NUDGE)]
-            calm = torch.maximum(*jumps).argsort(stable=True)[:PROBE_SIZE].sort().values
-            obs, noise, (sample, mode) = obs[calm], noise[calm], answer[:, calm]
-            found = {"observation": obs, "noise": noise, "sample": sample, "mode": mode}
-            if isinstance(self.policy, StackedPolicy):
-                found["latent"] = self.policy.top.mode(obs)
-            found["q"] = self.q(obs, found[self._judged])
-        return {key: np.ascontiguousarray(value.numpy()) for key, value in found.items()}
-
-    @property
-    def _judged(self) -> str:
-        """What of the probe is the action that the Q-function knows."""
-        return "latent" if self.manifest.layers else "mode"
-
-    def _check_probe(self, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        """What was loaded must still answer as it did when it was saved."""
-        import torch
-
-        path = self.folder / "probe.safetensors"
-        stored = read_tensors(path)
-        with _corrupt(path), torch.no_grad():
-            if any(len(value) != PROBE_SIZE for value in stored.values()):
-                raise ValueError(f"it has not {PROBE_SIZE} rows")
-            for row in range(0, PROBE_SIZE, 4):  # who judges candidates takes memory for each
-                probe = {key: value[row : row + 4] for key, value in stored.items()}
-                for key, value in answer(_torch(probe)).items():
-                    was = probe[key]
-                    if value.shape != was.shape or not np.allclose(value, was, RTOL, RTOL):
-                        raise ValueError(f"{self.name} no longer gives the {key} recorded in it")
+    def _check_answers(self, answer: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+        probe.check(self.folder / "probe.safetensors", self.name, answer)
 
 
 def load(reference: str, registry: Registry | Path | str | None = None) -> Skill:
     """Open a stored skill: "push_x", "push_x@3" or "push_x@WORD".
 
     Every file is checked against its checksum; nothing in it is executed.
+
+    Args:
+        registry: or the folder of one, before the shipped skills; None: $SKILLKIT_REGISTRY, else
+            ./.skillkit.
 
     Raises:
         UnknownName: no such skill, version or alias.
@@ -326,15 +310,6 @@ def arrays(module: Any) -> dict[str, Array]:
 
 def _registry(where: Registry | Path | str | None) -> Registry:
     return where if isinstance(where, Registry) else Registry(search_path(where))
-
-
-@contextmanager
-def _corrupt(path: Path) -> Iterator[Path]:
-    """A file that a stranger may have written can fail in any way; it is one sentence."""
-    try:
-        yield path
-    except Exception as error:
-        raise CorruptSkill(f"{path} does not fit its skill: {reason(error)}; {RESTORE}") from error
 
 
 def _is_number(value: Any) -> bool:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any, cast
 
 from skillkit.errors import CorruptSkill, InvalidValue, RegistryUnavailable, SkillkitError
+from skillkit.extras import library
 from skillkit.names import folder_name
 from skillkit.packs import SUFFIX, pack, unpack
 from skillkit.registry import Entry, Registry
@@ -87,15 +88,13 @@ class _Arriving:
 
 def _place(url: str) -> tuple[Any, str]:
     """A filesystem, and the path in it."""
-    from fsspec.core import url_to_fs
-
+    fsspec = library("fsspec", "a place outside the registry")
     options: dict[str, Any] = {}
     if _is_web(url):
-        from aiohttp import ClientTimeout
-
-        timeout = ClientTimeout(total=None, sock_connect=PATIENCE, sock_read=PATIENCE)
+        aiohttp = library("aiohttp", "a web server")
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE, sock_read=PATIENCE)
         options = {"client_kwargs": {"timeout": timeout}}  # by itself it gives up after 5 minutes
-    files, path = url_to_fs(url, **options)
+    files, path = fsspec.url_to_fs(url, **options)
     return files, str(path)
 
 
@@ -115,8 +114,7 @@ def _reaching(url: str, what: str) -> Iterator[None]:
         raise
     except ImportError as error:
         raise InvalidValue(
-            f"{place} cannot be reached: {_reason(error)}; pip install -c constraints.txt -e "
-            "'.[share]' installs what web servers need, other places have packages of their own"
+            f"{place} cannot be reached: {_reason(error)}; install that, or choose another place"
         ) from error
     except FileNotFoundError as error:
         missing = "no pack" if what == "read" else "no folder for it"

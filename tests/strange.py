@@ -28,12 +28,13 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save
 
 from skillkit.integrity import CHECKSUMS
-from skillkit.policies import POLICIES
+from skillkit.policies import POLICIES, SymmetricPolicy
 from skillkit.skill import Skill, load
 from tests.resampled import resampled
 
 GOLDEN = Path(__file__).parent / "golden/format_1"
 NAME = "point_x"  # of all of them, where they are put
+FRAMES = [[1, 2, 3, 4], [-2, 1, -4, 3]], [[1, 2], [-2, 1]]  # it, and a quarter turn
 Files = dict[str, bytes]
 
 DEEP = functools.reduce(lambda inner, _: [inner], range(200), 1)
@@ -45,7 +46,8 @@ VALUES: list[Any] = [  # anywhere in skill.json
     "gym:stranger:Env-v0", "stranger:Env", "gym:Pendulum-v1", "push_x", "1e9*push_x+push_y",
     "+".join(["push_x"] * 100), "__import__('stranger')", "${HOME}", "{0.__class__}", "%s%n",
     "[/bold]", "[red", "<script>", "`id`", "$(id)", "stacked", "resampled", "weighted_sum",
-    "ensemble", "gaussian", "implicit", "real_nvp", "deterministic", "composed", "trained",
+    "ensemble", "gaussian", "implicit", "real_nvp", "deterministic", "symmetric", "composed",
+    "trained", [1, 2], [-2, 1, -4, 3], [[1.0, 0.0]],
     [], {}, [[]], [None], {"": None}, [0] * 1_000, [1] * 100_000, [64] * 64, [65_535, 65_535], DEEP,
     {"mean": "x", "std": []}, {"kind": "gaussian"}, {"kind": "stacked", "config": {}},
 ]  # fmt: skip
@@ -64,6 +66,8 @@ def specimens() -> dict[str, Files]:
     torch.manual_seed(0)
     for kind in sorted(POLICIES.keys() - {"gaussian"}):
         found[kind] = _made(first, POLICIES[kind](4, 2, (8, 8)))
+    inside = POLICIES["real_nvp"](4, 2, (8, 8))
+    found["symmetric"] = _made(first, SymmetricPolicy(inside, FRAMES, [[1.0, 0.0], [0.0, -1.0]]))
     for name, nested in (("resampled", False), ("resampled sums", True)):
         kinds = ["gaussian", "implicit", "real_nvp"][: len(composed.manifest.parents)]
         policy = resampled(kinds, candidates=4, hidden=(8,), nested=nested)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from skillkit.errors import CorruptSkill, InvalidValue
-from skillkit.replay import EPISODE_KEYS, REFRESH, ReplayBuffer, Sampling, union
+from skillkit.replay import EPISODE_KEYS, ReplayBuffer, Sampling, union
+from skillkit.ring import REFRESH
 from tests.replays import GAMMA, empty, filled, put, reward_of, same, unit_u, who, wrapped
 from tests.toys import spec
 

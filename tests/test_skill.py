@@ -28,6 +28,7 @@ from skillkit.errors import (
 from skillkit.evaluation import evaluate
 from skillkit.integrity import write_checksums
 from skillkit.policies import GaussianPolicy
+from skillkit.probe import record
 from skillkit.registry import Registry
 from skillkit.skill import Skill, arrays, load
 from skillkit.workflows.compose import compose
@@ -84,7 +85,7 @@ def test_a_probe_does_not_sit_on_a_tie(tmp_path: Path) -> None:
     rows = first.replay.all().obs
     rows = rows[torch.linspace(0, len(rows) - 1, 32).long(), 0]  # the 32 that it chooses among
     policy.fences = rows[::2]  # half of them
-    probe = Skill(first.manifest, policy=policy, q=first.q, replay=first.replay)._probe()
+    probe = record(policy, first.q, first.replay)
     assert all(len(value) == 16 for value in probe.values())
     np.testing.assert_array_equal(probe["observation"][:, 0], rows[1::2].numpy())
 

@@ -294,7 +294,7 @@ def test_a_web_server_is_not_written_to(entry: Entry, serve: Callable[[Answers],
     ("url", "sentence"),
     [
         ("nowhere://x.skill", "nowhere://x.skill cannot be read: Protocol not known: nowhere"),
-        ("gdrive://x.skill", "gdrive://x.skill cannot be reached: .*; pip install -c constraints"),
+        ("gdrive://x.skill", "gdrive://x.skill cannot be reached: .*; install that, or choose"),
         ("/no/such/folder/x.skill", "there is no pack at /no/such/folder/x.skill; correct the URL"),
         ("ftp://me:secret@127.0.0.1:9/x", "^ftp://…@127.0.0.1:9/x cannot be read: "),
     ],
@@ -317,5 +317,5 @@ def test_a_library_that_is_missing(
     for module in [name for name in sys.modules if name.partition(".")[0] == library]:
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(InvalidValue, match=r"cannot be reached: .*'.\[share\]' installs"):
+    with pytest.raises(InvalidValue, match=rf"{library}, which .* '.\[share\]' installs it"):
         pull("http://127.0.0.1:9/x", mine)

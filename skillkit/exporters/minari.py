@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from skillkit.errors import InvalidValue, RegistryUnavailable
+from skillkit.extras import library
 from skillkit.skill import Skill
 from skillkit.types import Array
 
@@ -37,7 +38,7 @@ def write(skill: Skill, path: Path, sample: bool = False) -> str:
         raise InvalidValue("--sample is for policies, and a replay is data; leave it out")
     if os.path.lexists(path):
         raise InvalidValue(f"{path} exists already; remove it, or name another folder with -o")
-    _check_installed()
+    library("h5py", "Minari's format")
     episodes = {key: value.numpy() for key, value in skill.replay.episodes().items()}
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".minari-") as aside:
@@ -64,7 +65,7 @@ def metadata(skill: Skill, episodes: dict[str, Array]) -> dict[str, Any]:
         "total_steps": len(episodes["actions"]),
         "data_format": "hdf5",
         "observation_space": _box(skill.spec.observation_dim, None),
-        "action_space": _box(skill.spec.action_dim, bound),
+        "action_space": _box(episodes["actions"].shape[1], bound),
         "dataset_id": f"skillkit/{name}-v{skill.as_parent['version'] or 0}",
         "minari_version": MINARI,
         "algorithm_name": skill.manifest.algorithm,
@@ -105,13 +106,3 @@ def _write_episodes(episodes: dict[str, Array], path: Path) -> None:
             for key in {"pre_tanh", "discounts"} & episodes.keys():
                 infos[key] = episodes[key][steps]
             begin += length
-
-
-def _check_installed() -> None:
-    try:
-        import h5py  # noqa: F401
-    except ImportError as error:
-        raise InvalidValue(
-            "h5py, which Minari's format needs, cannot be imported; "
-            "pip install -c constraints.txt -e '.[minari]' installs it"
-        ) from error

@@ -9,7 +9,6 @@ nothing but what the policy computes. Every value of its metadata is JSON.
 from __future__ import annotations
 
 import json
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from skillkit.errors import InvalidValue
+from skillkit.extras import library
 from skillkit.skill import Skill
 
 LIBRARIES = ("onnx", "onnxruntime")
@@ -51,8 +51,8 @@ def export(skill: Skill, sample: bool = False) -> tuple[bytes, str]:
         InvalidValue: it is not saved, its policy has no graph or no noise, or a library is missing.
         CorruptSkill: a file is damaged.
     """
-    for library in LIBRARIES:
-        _check_installed(library)
+    for name in LIBRARIES:
+        library(name, "an export")
     from onnx import helper
 
     from skillkit.exporters.graph import policy_model
@@ -130,13 +130,3 @@ def _difference(skill: Skill, data: bytes) -> float:
             f"from those of {skill.name}; export with another version of it"
         )
     return error
-
-
-def _check_installed(library: str) -> None:
-    try:
-        import_module(library)
-    except ImportError as error:
-        raise InvalidValue(
-            f"{library}, which an export needs, cannot be imported; "
-            "pip install -c constraints.txt -e '.[export]' installs it"
-        ) from error

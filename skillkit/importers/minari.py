@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from skillkit.errors import IncompatibleSkills, InvalidValue, SkillkitError
+from skillkit.extras import library
 from skillkit.policies.policy import unsquash
 from skillkit.reading import read_text
 from skillkit.replay import DISCOUNTS, ReplayBuffer
@@ -41,13 +42,7 @@ def read(path: Path, skill: Skill) -> ReplayBuffer:
         InvalidValue: no dataset of Minari in HDF5, a damaged one, or h5py is missing.
         IncompatibleSkills: its observations or actions are not those of the skill.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise InvalidValue(
-            "h5py, which Minari's format needs, cannot be imported; "
-            "pip install -c constraints.txt -e '.[minari]' installs it"
-        ) from error
+    h5py = library("h5py", "Minari's format")
     folder = path / "data" if (path / "data").is_dir() else path
     try:
         about = _described(folder)
@@ -81,15 +76,15 @@ def _described(folder: Path) -> dict[str, Any]:
 
 def _check_spaces(about: Mapping[str, Any], skill: Skill) -> Spec | None:
     """The spec by whose bounds its actions are native; None for unit actions and latents."""
-    spec, layers = skill.spec, bool(skill.manifest.layers)
-    for kind, size in (("observation", spec.observation_dim), ("action", spec.action_dim)):
+    spec, layers, width = skill.spec, bool(skill.manifest.layers), skill.stored_action_dim
+    for kind, size in (("observation", spec.observation_dim), ("action", width)):
         space = json.loads(about[f"{kind}_space"])
         if space["type"] != "Box" or space["shape"] != [size]:
             raise IncompatibleSkills(
                 f"its {kind}_space is a {space['type']} of {space.get('shape')}, and the skill has "
                 f"{size} {kind} entries"
             )
-    low, high = (np.broadcast_to(space[end], spec.action_dim) for end in ("low", "high"))
+    low, high = (np.broadcast_to(space[end], width) for end in ("low", "high"))
     wanted = -np.inf if layers else -1.0
     if (low == wanted).all() and (high == -wanted).all():
         return None
@@ -102,8 +97,8 @@ def _check_spaces(about: Mapping[str, Any], skill: Skill) -> Spec | None:
 
 
 def _episodes(file: Any, count: int, skill: Skill) -> Iterator[dict[str, Array]]:
-    width = 2 + 3 * max(skill.spec.observation_dim, skill.spec.action_dim)
-    sizes = {"observations": skill.spec.observation_dim, "actions": skill.spec.action_dim}
+    sizes = {"observations": skill.spec.observation_dim, "actions": skill.stored_action_dim}
+    width = 2 + 3 * max(sizes.values())
     sizes |= {"rewards": 0, "terminations": 0, "truncations": 0}
     left = LARGEST
     for index in range(count):

@@ -12,6 +12,7 @@ from skillkit.errors import InvalidValue
 from skillkit.policies.policy import Policy
 
 COMPASS = 2  # latents of it, before those of the policy inside
+Frames = tuple[Tensor, Tensor]  # where each entry of g x is from, and its sign: (G, N), (G, N)
 
 
 class SymmetricPolicy(Policy):
@@ -72,13 +73,45 @@ class SymmetricPolicy(Policy):
         shape = torch.broadcast_shapes(obs.shape[:-1], noise.shape[:-1])
         obs, noise = (x.expand(*shape, x.shape[-1]) for x in (obs, noise))
         g = self.frame(noise[..., :COMPASS])
-        seen = obs.gather(-1, self.state_index[g]) * self.state_sign[g].to(obs.dtype)
-        u = self.inside.raw(seen, noise[..., COMPASS:]) * self.action_sign[g].to(obs.dtype)
-        return torch.zeros_like(u).scatter(-1, self.action_index[g], u)
+        u = self.inside.raw(turned(obs, g, self.of_states), noise[..., COMPASS:])
+        return turned_back(u, g, self.of_actions)
+
+    def inverse_at(
+        self, compass: Tensor, obs: Tensor, action: Tensor, pre_tanh: Tensor | None = None
+    ) -> Tensor:
+        """The noise with this compass that acts so, (c, f^-1(g a; g s)). -> (B, noise_dim)
+
+        In every frame each action has one, so an inverse needs to be told which.
+        """
+        g = self.frame(compass)
+        if pre_tanh is not None:
+            pre_tanh = turned(pre_tanh, g, self.of_actions)
+        seen, done = turned(obs, g, self.of_states), turned(action, g, self.of_actions)
+        return torch.cat([compass, self.inside.inverse(seen, done, pre_tanh)], -1)
+
+    @property
+    def of_states(self) -> Frames:
+        return self.state_index, self.state_sign
+
+    @property
+    def of_actions(self) -> Frames:
+        return self.action_index, self.action_sign
 
     def frame(self, compass: Tensor) -> Tensor:
         """Which frame it says. (..., 2) -> (...,) int64"""
         return (compass @ self.compass.to(compass.dtype).T).argmax(-1)
+
+
+def turned(x: Tensor, g: Tensor, frames: Frames) -> Tensor:
+    """g x, of each row in its own frame or of all in one. (..., N), (...,) or () -> (..., N)"""
+    index, sign = frames
+    return x.gather(-1, index[g].expand(x.shape)) * sign[g].to(x.dtype)
+
+
+def turned_back(x: Tensor, g: Tensor, frames: Frames) -> Tensor:
+    """g^-1 x: the inverse of `turned`."""
+    index, sign = frames
+    return torch.zeros_like(x).scatter(-1, index[g].expand(x.shape), x * sign[g].to(x.dtype))
 
 
 def check_frames(table: Sequence[Sequence[int]], size: int, count: int) -> None:

@@ -24,6 +24,7 @@ from skillkit.controller import Controller
 from skillkit.envs import Domain, Task, make
 from skillkit.errors import InvalidValue
 from skillkit.evaluation import Progress, action_noise, episode_seeds, evaluate
+from skillkit.extras import library
 from skillkit.report import above, landscape
 from skillkit.types import Array
 
@@ -71,6 +72,18 @@ class Shot:
         """Whether the domain can draw its robot."""
         return type(self.task.on).draw is not Domain.draw
 
+    def check(self) -> None:
+        """Whether there is anything to see.
+
+        Raises:
+            InvalidValue: neither can the domain be drawn, nor has it a plane.
+        """
+        if not self.is_drawn and self.task.on.plane is None:
+            raise InvalidValue(
+                f"the domain {self.task.domain} cannot be drawn, neither its robot nor a plane; "
+                "skillkit plot draws the returns"
+            )
+
 
 def record(shot: Shot, path: Path, progress: Progress | None = None) -> None:
     """Film a skill into a file, .gif or .mp4.
@@ -81,11 +94,7 @@ def record(shot: Shot, path: Path, progress: Progress | None = None) -> None:
     if path.suffix.lower() not in WRITERS:
         kinds = " or ".join(WRITERS)
         raise InvalidValue(f"{path} is no film; the name of one ends in {kinds}")
-    if not shot.is_drawn and shot.task.on.plane is None:
-        raise InvalidValue(
-            f"the domain {shot.task.domain} cannot be drawn, neither its robot nor a plane; "
-            "skillkit plot draws the returns"
-        )
+    shot.check()
     frames = (_through_the_camera if shot.is_drawn else _from_above)(shot, progress)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as aside:  # whole, or not there
@@ -205,15 +214,9 @@ def mp4(path: Path, frames: Frames, rate: float) -> None:
     Raises:
         InvalidValue: there is no encoder.
     """
-    try:
-        from imageio_ffmpeg import write_frames
-    except ImportError as error:
-        raise InvalidValue(
-            "an mp4 takes imageio-ffmpeg, which cannot be imported; write a .gif, or install it: "
-            "pip install -c constraints.txt -e '.[video]'"
-        ) from error
+    ffmpeg = library("imageio_ffmpeg", "an .mp4 (unlike a .gif)")
     first = next(frames)
-    writer = write_frames(str(path), first.shape[1::-1], fps=rate, macro_block_size=2)
+    writer = ffmpeg.write_frames(str(path), first.shape[1::-1], fps=rate, macro_block_size=2)
     writer.send(None)
     for frame in itertools.chain([first], frames):
         writer.send(np.ascontiguousarray(frame))

@@ -20,6 +20,7 @@ def view(shot: Shot) -> None:
     """
     domain = shot.task.on
     if not isinstance(domain, MujocoDomain):
+        shot.check()
         raise InvalidValue(
             f"the domain {domain.name} has no viewer, as MuJoCo does not simulate it; "
             "write a film with -o FILE.gif"

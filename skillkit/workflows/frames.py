@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+import torch
+from torch import Tensor
 
 from skillkit.envs import Task
 from skillkit.envs.symmetry import Images, images
-from skillkit.errors import InvalidValue
+from skillkit.errors import IncompatibleSkills, InvalidValue
 from skillkit.evaluation import Evaluation
 from skillkit.fan import Fan
 from skillkit.policies import Policy, SymmetricPolicy
+from skillkit.policies.symmetric import COMPASS, turned_back
+from skillkit.replay import ReplayBuffer, union
 from skillkit.types import Array
+
+Tables = tuple[list[list[int]], list[list[int]]]  # of states and actions, as a policy takes them
 
 
 def in_every_frame(policy: Policy, played: Evaluation) -> SymmetricPolicy:
@@ -32,14 +40,65 @@ def in_every_frame(policy: Policy, played: Evaluation) -> SymmetricPolicy:
         raise InvalidValue(f"{task.name} has no frames: it prefers a direction, or has no plane")
     found = images(task.spec, task.on.symmetries)
     way = np.mean(Fan(played).displacement, axis=0)
-    tables = (found.observation, found.observation_sign), (found.action, found.action_sign)
-    state, action = (((index + 1) * sign).astype(int).tolist() for index, sign in tables)
-    return SymmetricPolicy(policy, (state, action), _directions(found, task, way).tolist())
+    return SymmetricPolicy(policy, _tables(found), _directions(found, task, way).tolist())
 
 
 def can_turn(task: Task) -> bool:
     """Whether there are frames in which the task is the same, and a plane to tell them apart."""
     return task.symmetric and task.on.plane is not None
+
+
+def lived_in_every_frame(
+    replay: ReplayBuffer, policy: SymmetricPolicy, task: Task, generator: torch.Generator
+) -> tuple[ReplayBuffer, Tensor]:
+    """What was lived in the first frame, and its images in the others, which are as real.
+
+    While the policy inside was learned it saw and did what is stored: it acted in the first frame.
+    In frame g it sees and does the same where the world is g^-1 of that. The physics of the open is
+    the same there; a scene may have walls that no symmetry knows, so in one the first frame is all.
+
+    Args:
+        generator: of the compasses.
+
+    Returns:
+        The episodes, frame after frame, with rewards and ends as stored; and for each transition a
+        compass, c ~ N(0, I) of those that say its frame. (B, 2)
+
+    Raises:
+        IncompatibleSkills: the frames of the policy are not those of the domain.
+    """
+    stored, frames = replay.episodes(), len(policy.directions)
+    size = len(stored["actions"])
+    drawn = torch.randn(frames * max(size, 100), COMPASS, generator=generator)
+    said = policy.frame(drawn)
+    known = policy.frames == _tables(images(task.spec, task.on.symmetries))
+    if not known or not bool((said == 0).any()):
+        raise IncompatibleSkills(
+            f"the frames of the base's policy are not those of the domain {task.domain} any more; "
+            "train the base again, or leave out --reuse-replay"
+        )
+    replays, compasses = [], []
+    for g in range(frames if task.scene is None else 1):
+        here = drawn[said == g]
+        if len(here):  # of two frames with one direction the second is never said
+            image = _image(stored, policy, torch.tensor(g))
+            replays.append(ReplayBuffer.from_episodes(image, replay.gamma))
+            compasses.append(here[torch.arange(size) % len(here)])
+    return union(replays), torch.cat(compasses)
+
+
+def _image(stored: Mapping[str, Tensor], policy: SymmetricPolicy, g: Tensor) -> dict[str, Tensor]:
+    """Episodes as they are seen from frame g."""
+    of_actions = dict.fromkeys(("actions", "pre_tanh"), policy.of_actions)
+    frames = {"observations": policy.of_states, **of_actions}
+    return {**stored, **{key: turned_back(stored[key], g, of) for key, of in frames.items()}}
+
+
+def _tables(found: Images) -> Tables:
+    """Signed positions, counted from 1."""
+    tables = (found.observation, found.observation_sign), (found.action, found.action_sign)
+    state, action = (((index + 1) * sign).astype(int).tolist() for index, sign in tables)
+    return state, action
 
 
 def _directions(found: Images, task: Task, way: Array) -> Array:

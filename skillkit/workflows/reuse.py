@@ -1,13 +1,14 @@
 """Exact relabelling: what a base has stored, as the experience of a new layer on top of it.
 
 At hold 1 and in the same scene a stored (s, a) is (s, h = f^-1(a; s)) of the new layer; no log-det
-enters. The critic of the base is no start: it counts the base's reward and entropy, for which the
-prior stands already (THEORY 7).
+enters. A base in every frame gives the images of what it has stored as well. The critic of the base
+is no start: it counts the base's reward and entropy, for which the prior stands already (THEORY 7).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,14 +21,18 @@ from skillkit.envs import Task
 from skillkit.envs.latent import latent_spec
 from skillkit.errors import IncompatibleSkills, InvalidValue, NonFinite
 from skillkit.functional.losses import critic_loss
+from skillkit.policies import SymmetricPolicy
 from skillkit.replay import ReplayBuffer
 from skillkit.skill import Skill
 from skillkit.types import Array, Batch
 from skillkit.workflows.base import Base
 from skillkit.workflows.common import OnEvent, check_finite
+from skillkit.workflows.frames import lived_in_every_frame
 from skillkit.workflows.run import Run
+from skillkit.workflows.settings import spawn
 
 REUSE_HOLD = 1  # decisions of the base per latent
+OTHERS = 4  # streams of the seed that `Run` draws from
 TOLERANCE = 1e-5  # between an action and that of its latent; also relative, where there is no tanh
 
 
@@ -55,10 +60,11 @@ class Experience(NamedTuple):
         return {"reused_transitions": len(self.episode), "left_out_transitions": self.left_out}
 
 
-def experience(skill: Skill, base: Base, task: Task) -> Experience:
+def experience(skill: Skill, base: Base, task: Task, seed: int = 0) -> Experience:
     """What a skill has stored, as the layer on top of it would have lived it in a task.
 
-    The rows keep the discount of the base; where it is 0, the task ends.
+    The rows keep the discount of the base; where it is 0, the task ends. `seed`: of the compasses,
+    for a base in every frame.
 
     Raises:
         InvalidValue: a latent would last; or the rewards of the domain are not known.
@@ -81,18 +87,22 @@ def experience(skill: Skill, base: Base, task: Task) -> Experience:
         return task.terminated(obs, native(obs, action), next_obs)
 
     with torch.no_grad():
-        as_stored = latent_spec(task.spec, REUSE_HOLD)
-        relabelled = skill.replay.relabel(as_stored, reward, terminated)
+        as_stored, top = latent_spec(task.spec, REUSE_HOLD), base.layers[-1]
+        lived, inverse = skill.replay, top.inverse
+        if isinstance(top, SymmetricPolicy):
+            generator = torch.Generator().manual_seed(spawn(seed, OTHERS + 1)[OTHERS])
+            lived, compass = lived_in_every_frame(lived, top, task, generator)
+            inverse = partial(top.inverse_at, compass)
+        relabelled = lived.relabel(as_stored, reward, terminated)
         batch, pre_tanh = relabelled.all(), relabelled.episodes()["pre_tanh"]
-        top = base.layers[-1]
-        latent = top.inverse(batch.obs, batch.action, pre_tanh)
+        latent = inverse(batch.obs, batch.action, pre_tanh)
         again = top.act(batch.obs, latent)
     if not bool(batch.reward.isfinite().all()):
         raise NonFinite(
             f"{task.name} gives a transition of {skill.name} a reward that is no number"
         )
     close = torch.isclose(again, batch.action, rtol=TOLERANCE, atol=TOLERANCE)
-    exact = (close & latent.isfinite()).all(-1)
+    exact = close.all(-1) & latent.isfinite().all(-1)
     episode = relabelled.episode + (~exact).cumsum(0)  # nothing follows across a gap
     kept = Batch(*(column[exact] for column in batch._replace(action=latent)))
     return Experience(kept, episode[exact], int((~exact).sum()))
@@ -153,7 +163,7 @@ def put(found: Experience, replay: ReplayBuffer, lanes: int) -> None:
     count = len(found.episode)
     if count > replay.capacity:
         raise InvalidValue(
-            f"the base has {count:,} transitions, and train.replay_capacity={replay.capacity} "
+            f"the base gives {count:,} transitions, and train.replay_capacity={replay.capacity} "
             "does not hold them; raise it"
         )
     odd = count % lanes  # too few for all lanes, and stored beforehand

@@ -27,8 +27,8 @@ from skillkit.workflows.train import configure, finished
 class StackConfig:
     """How the new layer acts on those below."""
 
-    hold: int | None = None  # decisions of the layer below per latent; None: 3, on a stack
-    # or with a reused replay 1
+    hold: int | None = None  # decisions of the layer below for which a latent is held; None:
+    # 3, and 1 on a stack or with --reuse-replay
 
     def __post_init__(self) -> None:
         if self.hold is not None and self.hold < 1:
@@ -58,7 +58,8 @@ def stack(
         base: a skill, or the name of a stored one, with an invertible policy; a stack, too.
         task: of the base's domain; the scene may differ.
         reuse_replay: begin with what the base has stored, as experience of the new layer at hold 1,
-            and critics fitted to it instead of a warm-up; in the base's own scene.
+            and critics fitted to it instead of a warm-up; in the base's own scene. A base in every
+            frame gives it in all of them, in the open.
         settings: overrides of the task's recipe, {"stack.hold": 2, "sac.alpha": 0.1}.
         algorithm, name, seed, device, on_event, checkpoint, resume: as `train`; the name is
             "base/task" by default.
@@ -99,7 +100,7 @@ def stack(
         options.append(f"--algorithm {algorithm}")
     command = command_line("stack", *options, seed=seed, settings=settings or {})
     with threads(configs["train"].threads):
-        lived = experience(below, layers, found) if reuse_replay else None
+        lived = experience(below, layers, found, seed) if reuse_replay else None
         count = 0 if lived is None else len(lived.episode)
         run = Run([found], algorithm, configs, seed, pick_device(device), layers, count)
         if resume is not None:

@@ -157,7 +157,7 @@ BAD = [
     ("copy push_x@3 other", "no version of push_x is called '3'"),
     ("copy push_x ../x", "'../x' is not a skill name; use"),
     ("copy push_x Push_Y", "differs from 'push_y' only in case"),
-    ("copy push_x other --registry file", "no skill is called 'push_x'", "no registry at"),
+    ("copy push_x other --registry file", "no skill is called 'push_x'", "file is no folder"),
     ("gc --days -1", "--days is a number of days, 0 or more, not -1"),
     ("gc --days nan", "--days is a number of days, 0 or more, not nan"),
     ("gc --days few", "'few' is not a valid float"),

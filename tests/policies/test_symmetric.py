@@ -97,6 +97,21 @@ def test_the_controller_does_the_same(kind: str) -> None:
         np.testing.assert_allclose(found, wanted[3].detach().numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["real_nvp", "gaussian"])
+def test_each_frame_has_its_own_latent_for_an_action(kind: str) -> None:
+    policy = walker(kind)
+    compass, obs, u = torch.randn(800, 2), torch.randn(800, 29), torch.randn(800, 8)
+    for pre_tanh in (None, u):
+        noise = policy.inverse_at(compass, obs, torch.tanh(u), pre_tanh)
+        assert torch.equal(noise[:, :2], compass)
+        torch.testing.assert_close(policy.act(obs, noise), torch.tanh(u), atol=1e-5, rtol=1e-5)
+    beyond = policy.inverse_at(compass, obs, torch.tanh(30 + u), 30 + u)  # where tanh is 1
+    torch.testing.assert_close(policy.raw(obs, beyond), 30 + u, atol=1e-3, rtol=1e-4)
+    elsewhere = policy.inverse_at(compass.flip(0), obs, torch.tanh(u), u)
+    differ = policy.frame(compass) != policy.frame(compass.flip(0))
+    assert torch.equal((elsewhere[:, 2:] != noise[:, 2:]).any(-1), differ)
+
+
 def test_it_is_built_again_from_plain_data() -> None:
     policy = walker()
     stored = json.loads(json.dumps({"kind": policy.kind, "config": policy.config}))

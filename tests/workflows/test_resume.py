@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skillkit import replay
+from skillkit import ring
 from skillkit.report import plots
 from skillkit.skill import Skill, arrays, load
 from skillkit.workflows import loop
@@ -118,7 +118,7 @@ def learned(member: str, log: Log, resume: Path | None = None) -> list[dict[str,
     """The skills that a training makes, as what can be compared."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "PROGRESS_EVERY", 60)  # in episodes of 200, and of 1200 and more
-        patch.setattr(replay, "REFRESH", 130)
+        patch.setattr(ring, "REFRESH", 130)
         patch.setattr(plots, "render", lambda figure: b"\x89PNG")
         run = {"on_event": log.events.append, "checkpoint": log.checkpoint, "resume": resume}
         return [content(skill) for skill in MEMBERS[member]()(**run)]

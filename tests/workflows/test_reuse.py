@@ -325,7 +325,7 @@ def test_there_is_no_warm_up_unless_it_is_asked_for(registry: Path) -> None:
         ("point_x", lambda b: skillkit.stack(b, "point_y", settings={"reuse.updates": 1}),
          UnknownName, "no setting is called 'reuse.updates'"),
         ("point_x", lambda b: stack(b, settings={"train.replay_capacity": 700}), InvalidValue,
-         "the base has 800 transitions, and train.replay_capacity=700 does not hold them"),
+         "the base gives 800 transitions, and train.replay_capacity=700 does not hold them"),
         ("point_x", lambda b: stack(b, replace(NEAR, terms=(Term("far", far),))), NonFinite,
          "near gives a transition of point_x a reward that is no number"),
     ],
