@@ -21,13 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 from rows import Result, markdown
 from scripts.learning import Training
 from speed import Figures, Speed, cell, in_turn, options
 
 from skillkit.workflows.checkpoints import Checkpoints
-from skillkit.workflows.common import score
+from skillkit.workflows.common import arithmetic, score
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,7 @@ def main(rows: list[str], repeats: int, show: bool, results: Path, steps: int, w
         row = ROWS[name]
         training = Training.begin([*row.tasks], row.algorithm, row.settings, warmup)
         config = training.config
-        torch.set_num_threads(config.threads)
-        with tempfile.TemporaryDirectory() as folder:
+        with arithmetic(config.threads), tempfile.TemporaryDirectory() as folder:
             each = measures(training, steps, Path(folder))
             in_turn({key: each[key] for key in ("whole", "updates")}, 1)
             figures = in_turn(each, repeats)

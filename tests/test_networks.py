@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from skillkit import networks
 from skillkit.networks import MLP, StackedMLP, precision
 
 SIZES = [(3, 1), (2, 5, 4), (4, 7, 6, 2)]
@@ -136,3 +137,23 @@ def test_gradients_in_bfloat16_are_float32_and_close() -> None:
     for one, other in zip(rough, exact, strict=True):
         assert one.dtype == torch.float32
         assert (one - other).norm() < 0.03 * other.norm()
+
+
+def test_quick_products_are_as_exact_as_float32_and_end_with_their_block() -> None:
+    x, y = torch.randn(2, 300, 300, generator=torch.Generator().manual_seed(3))
+    exact = x.double() @ y.double()
+    before = networks.ONEDNN.matmul.fp32_precision
+    with pytest.raises(ZeroDivisionError), networks.quick_products():
+        inside = x @ y
+        assert (inside - exact).abs().max() < 1e-5 * exact.abs().max()
+        raise ZeroDivisionError
+    assert networks.ONEDNN.matmul.fp32_precision == before
+
+
+def test_where_quick_products_would_round_all_stays_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(networks, "_onednn_keeps_float32", lambda: False)
+    before = networks.ONEDNN.matmul.fp32_precision
+    with networks.quick_products():
+        assert networks.ONEDNN.matmul.fp32_precision == before

@@ -26,7 +26,7 @@ from skillkit.envs import task
 from skillkit.q_functions import WeightedSum
 from skillkit.replay import union
 from skillkit.workflows import extract
-from skillkit.workflows.common import score
+from skillkit.workflows.common import arithmetic, score
 
 PARENTS = ("push_x", "push_y")
 LOOKS = 5
@@ -37,7 +37,6 @@ MEGA = 1 << 10 if sys.platform != "darwin" else 1 << 20  # what ru_maxrss counts
 def main() -> None:
     kind, count, updates, threads, episodes = sys.argv[1], *map(int, sys.argv[2:6])
     take_cores(threads)
-    torch.set_num_threads(threads)
     pair = [load(name) for name in PARENTS]
     each = [pair[i % 2] for i in range(count)]
     parents = [copy.deepcopy((skill.policy, skill.q)) for skill in each]
@@ -69,7 +68,8 @@ def main() -> None:
     extract.Distill = Watched  # type: ignore[misc]
     config = DistillConfig(policy=kind, updates=updates)
     began = time.perf_counter()
-    extract.distil(goal.spec, q, parents, replay, config, 0, report, goal.reads)
+    with arithmetic(threads):
+        extract.distil(goal.spec, q, parents, replay, config, 0, report, goal.reads)
     took = time.perf_counter() - began - stopped
     more = _memory() - before
     done, after = first or (0, 0.0)  # the first look comes after what happens but once

@@ -11,16 +11,20 @@ from __future__ import annotations
 import json
 import sys
 
-import torch
 from learning import Training, products
 from pace import answer, asked, take_cores
+
+from skillkit.workflows.common import arithmetic
 
 
 def main() -> None:
     task, algorithm, threads, warmup, settings = sys.argv[1:]
     take_cores(int(threads))
-    torch.set_num_threads(int(threads))
-    training = Training.begin([task], algorithm, json.loads(settings), int(warmup))
+    with arithmetic(int(threads)):
+        serve(Training.begin([task], algorithm, json.loads(settings), int(warmup)))
+
+
+def serve(training: Training) -> None:
     answer(flops=training.flops() if not training.config.compile else None)
     for what in asked():
         if "products" in what:

@@ -24,13 +24,13 @@ from skillkit.report.picture import draw
 from skillkit.skill import Skill
 from skillkit.workflows.common import (
     OnEvent,
+    arithmetic,
     command_line,
     controller,
     describe,
     part,
     score,
     summary,
-    threads,
 )
 from skillkit.workflows.settings import check_seed, plain, resolve, spawn
 
@@ -89,7 +89,7 @@ def adopt(
     name = check_name(found.label if name is None else name)
     check_fits(learned, found)
     policy, q = learned.policy, learned.q
-    with threads(1):
+    with arithmetic(1):
         replay = _experience(learned, found, config, seed, on_event or (lambda event: None))
         final = score(policy, found, config.final_episodes, paths=True)
     size = final.episodes, final.seed

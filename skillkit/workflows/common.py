@@ -13,6 +13,7 @@ from skillkit.controller import Controller
 from skillkit.envs import Task
 from skillkit.errors import InvalidValue, NonFinite
 from skillkit.evaluation import Evaluation, evaluate
+from skillkit.networks import quick_products
 from skillkit.policies import Policy
 from skillkit.q_functions import SoftQ
 from skillkit.skill import arrays
@@ -53,12 +54,13 @@ def score(policy: Policy, task: Task, episodes: int, paths: bool = False) -> Eva
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Torch's thread count within a block; restored afterwards."""
+def arithmetic(threads: int) -> Iterator[None]:
+    """Torch's thread count, and the quickest float32 products, within a block; then as before."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(threads)
     try:
-        yield
+        with quick_products():
+            yield
     finally:
         torch.set_num_threads(before)
 

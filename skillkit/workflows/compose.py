@@ -30,13 +30,13 @@ from skillkit.report import card, plots
 from skillkit.skill import Skill, load
 from skillkit.workflows.common import (
     OnEvent,
+    arithmetic,
     command_line,
     controller,
     describe,
     part,
     score,
     summary,
-    threads,
 )
 from skillkit.workflows.extract import InstantConfig, distil, seconds_per_action
 from skillkit.workflows.settings import check_seed, plain, resolve, spawn
@@ -117,7 +117,7 @@ def compose(
         raise InvalidValue(f"{name} is one of the skills composed; name the result with --name")
     config: ComposeConfig = configs["compose"]
     notify = on_event or (lambda event: None)
-    with threads(config.threads):
+    with arithmetic(config.threads):
         policy, timing, interactions = _extract(sum_, configs, seed, notify)
         started = time.monotonic()
         cost = _cost(sum_, policy, config, seed)

@@ -15,7 +15,7 @@ from skillkit.errors import InvalidValue
 from skillkit.manifest import check_name
 from skillkit.skill import Skill, load
 from skillkit.workflows.base import base_of
-from skillkit.workflows.common import OnEvent, command_line, pick_device, threads
+from skillkit.workflows.common import OnEvent, arithmetic, command_line, pick_device
 from skillkit.workflows.loop import Checkpoint, learn
 from skillkit.workflows.reuse import REUSE_HOLD, ReuseConfig, begin, experience
 from skillkit.workflows.run import Run
@@ -99,7 +99,7 @@ def stack(
     if algorithm != recipe_algorithm:
         options.append(f"--algorithm {algorithm}")
     command = command_line("stack", *options, seed=seed, settings=settings or {})
-    with threads(configs["train"].threads):
+    with arithmetic(configs["train"].threads):
         lived = experience(below, layers, found, seed) if reuse_replay else None
         count = 0 if lived is None else len(lived.episode)
         run = Run([found], algorithm, configs, seed, pick_device(device), layers, count)

@@ -24,6 +24,7 @@ from skillkit.report.picture import draw
 from skillkit.skill import Skill, load
 from skillkit.workflows.common import (
     OnEvent,
+    arithmetic,
     command_line,
     controller,
     describe,
@@ -31,7 +32,6 @@ from skillkit.workflows.common import (
     pick_device,
     score,
     summary,
-    threads,
 )
 from skillkit.workflows.frames import can_turn, in_every_frame
 from skillkit.workflows.loop import Checkpoint, TrainConfig, learn
@@ -149,7 +149,7 @@ def train_together(
     if algorithm != recipe_algorithm:
         options.append(f"--algorithm {algorithm}")
     command = command_line("train", *options, seed=seed, settings=settings or {})
-    with threads(config.threads):
+    with arithmetic(config.threads):
         run = Run(found, algorithm, configs, seed, pick_device(device))
         if begun is not None:
             begin_as(run, begun)
