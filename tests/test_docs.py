@@ -165,7 +165,7 @@ def test_kinds_of_policies_can_do_what_concepts_says() -> None:
     for kind, can in table.items():
         assert (can["controller"] == "yes") == (kind in RUNTIMES)
         assert (can["ONNX"] == "yes") == (kind in BUILDS)
-        assert (can["composed"] == "yes") == (kind in {*PROPOSALS, "resampled"})
+        assert (can["composed"] == "yes") == (kind in {*PROPOSALS, "resampled", "symmetric"})
 
 
 def test_every_error_is_explained() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from skillkit.policies import Policy, ResampledPolicy
+from skillkit.policies import Policy, ResampledPolicy, SymmetricPolicy
 from skillkit.q_functions import SoftQ, WeightedSum
 
 
@@ -14,7 +14,8 @@ def unfold(
 ) -> tuple[WeightedSum, list[tuple[Policy, SoftQ]]]:
     """The same sum, each instant skill in it replaced by the skills that it resamples.
 
-    An instant skill has no density and proposes nothing of its own; what it is made of does.
+    An instant skill has no density and proposes nothing of its own; what it is made of does. Of a
+    policy in every frame the one inside proposes: the Q-function beside it is of its frame.
 
     Args:
         q: Q_S = sum_i w_i Q_i.
@@ -29,7 +30,8 @@ def unfold(
             own = zip(policy.q.weights, policy.q.parts, policy.policies, strict=True)
             found += [(weight * w, q_i, pi_i) for w, q_i, pi_i in own]
         else:
-            found.append((weight, part, policy))
+            proposes = policy.inside if isinstance(policy, SymmetricPolicy) else policy
+            found.append((weight, part, proposes))
     weights, parts, _ = zip(*found, strict=True)
     return WeightedSum(parts, weights, q.alpha), [(pi_i, q_i) for _, q_i, pi_i in found]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from skillkit.composition.instant import instant_policy, unfold
-from skillkit.policies import GaussianPolicy, ImplicitPolicy
+from skillkit.policies import GaussianPolicy, ImplicitPolicy, SymmetricPolicy
 from skillkit.q_functions import Ensemble, WeightedSum
 
 OBS, ACTION = torch.randn(2, 20, 3), 2 * torch.rand(20, 2) - 1
@@ -44,3 +44,12 @@ def test_an_instant_policy_of_instant_skills_resamples_them_all() -> None:
     assert len(policy.policies) == 4 and len(policy.noise) == 8 * 5 * 2
     torch.testing.assert_close(policy.q(OBS[0], ACTION), q(OBS[0], ACTION))
     assert not any(parameter.requires_grad for parameter in policy.parameters())
+
+
+def test_of_a_policy_in_every_frame_the_one_proposes_that_was_learned() -> None:
+    learned = GaussianPolicy(3, 2, (8,))
+    turned = SymmetricPolicy(
+        learned, ([[1, 2, 3], [-1, -2, 3]], [[1, 2], [-1, -2]]), [[1, 0], [-1, 0]]
+    )
+    _, parents = unfold(WeightedSum([critic(0.5)], (1.0,), 0.5), [turned])
+    assert [policy for policy, _ in parents] == [learned]
