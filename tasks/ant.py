@@ -166,6 +166,24 @@ def move(name: str, summary: str, direction: Term) -> Task:
     return Task(name, ant, summary, terms, 1000, ends=ant.unhealthy(), inputs=ANYWHERE)
 
 
+# For a layer on locomotion. At 1.5 r/nat the goal's 1000 r pay for turning the compass, and not for
+# latents that the base itself hardly ever draws.
+SPARSE = {
+    **ant.recipe[1],
+    "sac.alpha": 1.5,
+    "sac.gamma": 0.998,
+    "sac.learning_rate": 5e-4,
+    "sac.final_rate": 0.1,
+    "sac.value_scale": 100.0,
+    "replay.rewarded_share": 0.25,
+    "train.steps": 600_000,
+    "train.warmup": 50_000,
+    "train.update_every": 6,
+    "train.evaluate_every": 50_000,
+}
+LASTING = {**SPARSE, "stack.hold": 10}  # half a second for a decision
+
+
 def go(name: str, summary: str, scene: str | None = None, **goal: float) -> Task:
     """Come to the goal within 50 s; nothing but that is rewarded (THESIS_FACTS 4.8)."""
     there = ant.arrival(**goal)
@@ -178,6 +196,7 @@ def go(name: str, summary: str, scene: str | None = None, **goal: float) -> Task
         ends=Either((there.function, ant.unhealthy())),
         solved=ant.at(**goal),
         scene=scene,
+        recipe=("sac", SPARSE if scene is None else LASTING),
     )
 
 
