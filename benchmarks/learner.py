@@ -23,6 +23,8 @@ from peers import PEERS, Worker, python
 from rows import Result, check, listed, markdown
 from speed import Figures, Speed, cell, in_turn, options, ratio
 
+from skillkit.algorithms import ALGORITHMS
+
 HERE = Path(__file__).parent / "scripts"
 ENVIRONMENT = "HalfCheetah-v5"
 NAMES = {"sb3": "Stable-Baselines3", "sbx": "SBX"}
@@ -95,9 +97,11 @@ def training(turns: Turns, steps: int, ways: Sequence[str], without: Sequence[st
 
 def updates(turns: Turns, count: int, ways: Sequence[str]) -> None:
     for name, (algorithm, settings) in LEARNERS.items():
+        learner, _ = ALGORITHMS[algorithm]
         for way in ways:
-            worker = ours(algorithm, turns.threads, turns.warmup, settings | WAYS[way])
-            turns.add(f"{name}, {way}", worker, "updates", count)
+            if learner.compilable or "train.compile" not in WAYS[way]:
+                worker = ours(algorithm, turns.threads, turns.warmup, settings | WAYS[way])
+                turns.add(f"{name}, {way}", worker, "updates", count)
 
 
 def assemble(found: Sequence[Result]) -> Iterator[str]:
