@@ -16,7 +16,7 @@ from skillkit.envs import task
 from skillkit.skill import load
 from skillkit.workflows.settings import assignments
 from skillkit.workflows.stack import StackConfig
-from skillkit.workflows.train import configure
+from skillkit.workflows.train import configure, without_layers
 from tests.point_skills import ROOT, options
 
 QUICK = options(
@@ -55,6 +55,7 @@ def test_every_row_is_a_command_that_can_be(benchmark: ModuleType) -> None:
         name = words[words.index("--task") + 1] if words[0] == "stack" else words[1]
         _, recipe = task(name).recipe
         more = {"stack": StackConfig} if words[0] == "stack" else {}
+        recipe = recipe if more else without_layers(recipe)
         configs = configure(algorithm, {**recipe, **assignments(tuple(pairs))}, "sac", **more)
         assert configs[algorithm].policy in ("real_nvp", "implicit")
         assert words[words.index("--seed") + 1] == "3"

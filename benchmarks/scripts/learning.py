@@ -15,7 +15,7 @@ from skillkit.networks import precision
 from skillkit.workflows import loop
 from skillkit.workflows.loop import TrainConfig
 from skillkit.workflows.run import Run
-from skillkit.workflows.train import STACK, configure
+from skillkit.workflows.train import configure, without_layers
 
 NEVER = 10**12  # steps
 WIDTH = 1024  # of the matrices whose product is the machine's ceiling
@@ -57,9 +57,8 @@ class Training:
         """As `skillkit train NAMES` with these settings would."""
         tasks: list[Task] = [task(name) for name in names]
         lender, recipe = tasks[0].recipe
-        plain = {key: value for key, value in recipe.items() if not key.startswith(STACK)}
-        chosen = {"train.warmup": warmup, **settings}
-        configs = configure(algorithm or lender, {**plain, **chosen}, lender)
+        chosen = {**without_layers(recipe), "train.warmup": warmup, **settings}
+        configs = configure(algorithm or lender, chosen, lender)
         run = Run(tasks, algorithm or lender, configs, 0, "cpu")
         found = Training(run, configs["train"])
         while run.collector.steps < warmup:

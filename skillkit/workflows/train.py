@@ -39,8 +39,6 @@ from skillkit.workflows.run import Run, Trainee
 from skillkit.workflows.settings import check_seed, plain, resolve
 from skillkit.workflows.tuning import begin_as
 
-STACK = "stack."  # what a recipe says of stacking alone
-
 
 def train(
     task: Task | str,
@@ -138,8 +136,8 @@ def train_together(
     names = check_names(found, name)
     recipe_algorithm, recipe = found[0].recipe
     algorithm = algorithm or recipe_algorithm
-    alone = {key: value for key, value in recipe.items() if not key.startswith(STACK)}
-    configs = configure(algorithm, {**alone, **(settings or {})}, recipe_algorithm)
+    settings = settings or {}
+    configs = configure(algorithm, {**without_layers(recipe), **settings}, recipe_algorithm)
     config: TrainConfig = configs["train"]
     notify = on_event or (lambda event: None)
     begun = load(parent) if isinstance(parent, str) else parent
@@ -148,7 +146,7 @@ def train_together(
     options += [] if name is None else [f"--name {name}"]
     if algorithm != recipe_algorithm:
         options.append(f"--algorithm {algorithm}")
-    command = command_line("train", *options, seed=seed, settings=settings or {})
+    command = command_line("train", *options, seed=seed, settings=settings)
     with arithmetic(config.threads):
         run = Run(found, algorithm, configs, seed, pick_device(device))
         if begun is not None:
@@ -158,6 +156,11 @@ def train_together(
         for event in learn(run, config, notify, checkpoint):
             notify({"kind": "evaluation", **event})
         return tuple(finished(run, trainee, names, configs, command) for trainee in run.trainees)
+
+
+def without_layers(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a recipe, but those of stacking alone."""
+    return {key: value for key, value in recipe.items() if not key.startswith("stack.")}
 
 
 def configure(
