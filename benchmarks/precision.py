@@ -62,11 +62,11 @@ def picture(rows: Sequence[Result]) -> bytes:
     figure = Figure(figsize=(4 * len(drawn), 3.5), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
         axes.set(title=name, xlabel="environment steps", ylabel="return")
-        for (colour, _), way in zip(STYLES, WAYS, strict=False):
+        for (colour, marker), way in zip(STYLES, WAYS, strict=False):
             curves = [row["curve"] for row in rows if (row["row"], row["way"]) == (name, way)]
             for index, curve in enumerate(curves):
                 x, y = ([point[key] for point in curve] for key in ("step", "return"))
-                axes.plot(x, y, color=colour, label=None if index else way)
+                axes.plot(x, y, color=colour, marker=marker, ms=4, label=None if index else way)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return render(figure)
 
