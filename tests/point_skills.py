@@ -27,6 +27,15 @@ SHORT = {
     "train.evaluation_episodes": 2,
     "train.evaluate_every": 800,
 }  # a hardly trained skill, after 100 updates
+STEPS = 800
+FLOW = {
+    **SHORT,
+    "train.steps": STEPS,
+    "train.final_episodes": 2,
+    "train.update_every": 8,
+    "sac.policy": "real_nvp",
+    "sac.hidden": (16,),
+}  # one that can be a base
 BRIEF = {
     "distill.updates": 40,
     "compose.final_episodes": 3,

@@ -74,6 +74,8 @@ def main() -> None:
     more = _memory() - before
     done, after = first or (0, 0.0)  # the first look comes after what happens but once
     each = (took - after) / max(1, updates - done)
+    with arithmetic(threads):
+        ceiling = products(PRODUCTS)["float32"]
     with FlopCounterMode(display=False) as counter:
         learner.update(replay.sample(config.batch_size, torch.Generator()))
     answer(
@@ -83,7 +85,7 @@ def main() -> None:
         distance=distance,
         memory=more,
         flops=counter.get_total_flops(),
-        ceiling=products(PRODUCTS)["float32"],
+        ceiling=ceiling,
     )
 
 

@@ -23,7 +23,7 @@ class Clips:
 
     Attributes:
         folder: where they are kept.
-        seconds: what filming may take in all; a clip that is there takes none.
+        seconds: left for filming; a clip that is there takes none.
         refused: the skills that could not be filmed, and why.
         left: how many there was no time for.
     """

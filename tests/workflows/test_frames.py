@@ -24,17 +24,8 @@ from skillkit.workflows.base import base_of
 from skillkit.workflows.common import controller
 from skillkit.workflows.frames import lived_in_every_frame
 from skillkit.workflows.reuse import Experience, experience
-from tests.point_skills import SHORT
+from tests.point_skills import FLOW, STEPS
 
-STEPS = 800
-QUICK = {
-    **SHORT,
-    "train.steps": STEPS,
-    "train.final_episodes": 2,
-    "train.update_every": 8,
-    "sac.policy": "real_nvp",
-    "sac.hidden": (16,),
-}
 point: Any = domain("point")
 TURN = Symmetry(
     {"x": "-y", "y": "x", "x_velocity": "-y_velocity", "y_velocity": "x_velocity"},
@@ -59,7 +50,7 @@ GROUP = images(table.spec, table.symmetries)
 @pytest.fixture(scope="module")
 def base() -> Skill:
     """A skill in every frame, to read."""
-    return skillkit.train(ROAM, settings=QUICK)
+    return skillkit.train(ROAM, settings=FLOW)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +74,7 @@ def same(a: Tensor, b: Tensor) -> None:
 def stack(base: Skill, seed: int = 0, **settings: Any) -> Skill:
     changed = {key.replace("__", "."): value for key, value in settings.items()}
     changed = {"train.evaluate_every": 400, "train.steps": 80, "reuse.updates": 20, **changed}
-    return skillkit.stack(base, NEAR, reuse_replay=True, settings=QUICK | changed, seed=seed)
+    return skillkit.stack(base, NEAR, reuse_replay=True, settings=FLOW | changed, seed=seed)
 
 
 def test_each_frame_acts_as_the_stored_transitions_did(base: Skill, found: Experience) -> None:

@@ -33,20 +33,11 @@ from skillkit.workflows.reuse import Experience, ReuseConfig, begin, experience,
 from skillkit.workflows.run import Run
 from skillkit.workflows.stack import StackConfig
 from skillkit.workflows.train import configure
-from tests.point_skills import SHORT
+from tests.point_skills import FLOW, STEPS
 from tests.point_skills import skillkit as command
 from tests.replays import reward_of, who
 
-STEPS = 800
-QUICK = {
-    **SHORT,
-    "train.steps": STEPS,
-    "train.final_episodes": 2,
-    "train.update_every": 8,
-    "sac.policy": "real_nvp",
-    "sac.hidden": (16,),
-    "reuse.updates": 20,
-}
+QUICK = {**FLOW, "reuse.updates": 20}
 point: Any = domain("point")
 THERE = point.arrival(x=1.2, y=1.2)
 NEAR = replace(
