@@ -245,7 +245,7 @@ def checked_actions(actions: Array, task: Task, num_envs: int) -> Array:
             f"task {task.name}: actions must have shape ({num_envs}, {task.spec.action_dim}), "
             f"got {action.shape}"
         )
-    action = np.clip(action, task.spec.low, task.spec.high)
+    action = action.clip(task.spec.low, task.spec.high)
     if not finite(action) and np.isnan(action).any():
         row, column = np.argwhere(np.isnan(action))[0]
         raise NonFinite(
