@@ -2,11 +2,14 @@
 
     python benchmarks/learner.py
     python benchmarks/learner.py --rows training.2 --without sbx
+    python benchmarks/learner.py --rows population --device cuda
     python benchmarks/learner.py --show
 
-2x256 networks, batches of 256, one environment, one update per step. Every contestant is a process
-of its own, which trains a stretch when it is its turn. The ceiling is the rate of large matrix
-products on the same cores, for the work of one update; it is measured in turn with the others.
+2x256 networks, batches of 256, one environment, one update per step. A population is several skills
+of the pusher that are trained together: they update one after the other, or at once. Every
+contestant is a process of its own, which trains a stretch when it is its turn. The ceiling is the
+rate of large matrix products on the same processor, for the work of one update; it is measured in
+turn with the others.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 from peers import PEERS, Worker, python
 from rows import Result, check, listed, markdown
 from speed import Figures, Speed, cell, in_turn, options, ratio
@@ -43,11 +47,24 @@ LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 KINDS = ("float32", "bfloat16")
 ROWS = {f"{what}.{threads}": threads for what in ("training", "updates") for threads in (2, 1)}
+ROWS["population"] = 2
+SKILLS = (
+    "push_x", "push_y", "push_x_middle", "push_x_right", "push_xy", "push_xy_middle",
+    "push_x+push_y", "push_x_right+push_y",
+)  # fmt: skip
+SIZES = (1, 2, 4, 8)  # of a population
 
 
-def ours(algorithm: str, threads: int, warmup: int, settings: Mapping[str, Any]) -> Worker:
+def ours(
+    algorithm: str,
+    threads: int,
+    warmup: int,
+    settings: Mapping[str, Any],
+    tasks: Sequence[str] = (f"gym:{ENVIRONMENT}",),
+    device: str = "cpu",
+) -> Worker:
     asked = {**ALONE, **(WIDTHS if algorithm == "sac" else {}), **settings}
-    words = [f"gym:{ENVIRONMENT}", algorithm, str(threads), str(warmup), json.dumps(asked)]
+    words = [",".join(tasks), algorithm, str(threads), str(warmup), json.dumps(asked), device]
     return Worker([sys.executable, str(HERE / "learn_skillkit.py"), *words], threads)
 
 
@@ -104,6 +121,16 @@ def updates(turns: Turns, count: int, ways: Sequence[str]) -> None:
                 turns.add(f"{name}, {way}", worker, "updates", count)
 
 
+def population(turns: Turns, count: int, device: str) -> None:
+    for kind in ("gaussian", "real_nvp"):
+        for size in SIZES:
+            for how, stacked in (("one by one", False), ("at once", True)):
+                settings = {"sac.policy": kind, "sac.alpha_start": None, "train.stacked": stacked}
+                tasks = SKILLS[:size]
+                worker = ours("sac", turns.threads, turns.warmup, settings, tasks, device)
+                turns.add(f"{kind}, {size}, {how}", worker, "updates", count)
+
+
 def assemble(found: Sequence[Result]) -> Iterator[str]:
     """The tables, Markdown."""
     for what, unit in (("training", "environment steps/s"), ("updates", "updates/s")):
@@ -114,12 +141,41 @@ def assemble(found: Sequence[Result]) -> Iterator[str]:
         lines = [line for row in rows for line in _lines(row, peers)]
         if lines:
             yield markdown(head, lines)
-    head = ["threads", *(f"{kind} products [GFLOP/s]" for kind in KINDS)]
+    head = ["on", "policy", "skills", "how", "updates/s of each", "in all", "times one skill"]
+    head += [f"share of {kind} products" for kind in KINDS]
+    lines = [line for row in found if row["row"] == "population" for line in _population(row)]
+    if lines:
+        yield markdown(head, lines)
+    head = ["on", *(f"{kind} products [GFLOP/s]" for kind in KINDS)]
     lines = [
-        [str(row["threads"]), *(_giga(row["figures"]["products"][kind]) for kind in KINDS)]
-        for row in found
+        [_where(row), *(_giga(row["figures"]["products"][kind]) for kind in KINDS)] for row in found
     ]
     yield markdown(head, lines)
+
+
+def _population(row: Result) -> Iterator[list[str]]:
+    figures = row["figures"]
+    for name, about in row["about"].items():
+        kind, size, how = name.split(", ")
+        each = figures[name]["rate"]
+        whole = [int(size) * rate for rate in each]
+        spent = [about["flops"] * rate for rate in whole]
+        times = ratio(whole, figures[f"{kind}, 1, {how}"]["rate"])
+        shares = [f"{ratio(spent, figures['products'][kind]):.1%}" for kind in KINDS]
+        yield [
+            _where(row), kind, size, how, cell(each, ".0f"), cell(whole, ".0f"), f"{times:.2f}",
+            *shares,
+        ]  # fmt: skip
+
+
+def _on_gpu(row: str, device: str) -> bool:
+    return row == "population" and device == "cuda"
+
+
+def _where(row: Result) -> str:
+    """The processor that the products are of."""
+    found = "threads" if row["threads"] > 1 else "thread"
+    return str(row.get("gpu") or f"{row['threads']} {found}")
 
 
 def _lines(row: Result, peers: Sequence[str]) -> Iterator[list[str]]:
@@ -155,6 +211,9 @@ def _giga(values: Sequence[float]) -> str:
 @click.option("--products", type=click.IntRange(1), default=50, help="Of matrices, at each turn.")
 @click.option("--ways", callback=listed, default="float32,bfloat16", show_default=True)
 @click.option("--without", type=click.Choice(list(PEERS)), multiple=True, help="A peer.")
+@click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Of the population."
+)
 def main(
     rows: list[str],
     repeats: int,
@@ -165,6 +224,7 @@ def main(
     products: int,
     ways: list[str],
     without: tuple[str, ...],
+    device: str,
 ) -> None:
     """Measure --steps steps, or as many updates, of each contestant in turn."""
     check(ways, WAYS, "way")
@@ -175,10 +235,15 @@ def main(
             turns = Turns(stack, ROWS[row], warmup, products)
             if row.startswith("training"):
                 training(turns, steps, ways, without)
-            else:
+            elif row.startswith("updates"):
                 updates(turns, steps, ways)
+            else:
+                population(turns, steps, device)
             figures = turns.run(repeats)
-            bench.keep(row, threads=turns.threads, steps=steps, about=turns.about, figures=figures)
+            on = {"gpu": torch.cuda.get_device_name()} if _on_gpu(row, device) else {}
+            bench.keep(
+                row, threads=turns.threads, steps=steps, about=turns.about, figures=figures, **on
+            )
     found = bench.found(ROWS)
     bench.publish(found, *assemble(found))
 

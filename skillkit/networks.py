@@ -76,7 +76,9 @@ def precision(name: str, device: str) -> Iterator[None]:
 
     bfloat16 has 8 bits: enough for a feature, too few for an observation's entry or a value.
     """
-    with torch.autocast(device, torch.bfloat16, enabled=name == "bfloat16"):
+    # Kept casts of parameters would outlive an update within the block.
+    enabled = name == "bfloat16"
+    with torch.autocast(device, torch.bfloat16, enabled=enabled, cache_enabled=False):
         yield
 
 

@@ -44,6 +44,7 @@ class Ensemble(SoftQ):
     """
 
     kind = "ensemble"
+    positions: Tensor
 
     def __init__(
         self,
@@ -65,6 +66,10 @@ class Ensemble(SoftQ):
         width = observation_dim if self.inputs is None else len(self.inputs)
         sizes = [width + action_dim, *self.hidden, 1]
         self.net = StackedMLP(critics, sizes, normalised)
+        if self.inputs is not None:
+            with torch.device("cpu"):  # known where all else is promised, and not saved
+                index = torch.tensor(self.inputs, dtype=torch.int64)
+            self.register_buffer("positions", index, persistent=False)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -82,7 +87,7 @@ class Ensemble(SoftQ):
 
     def all(self, obs: Tensor, action: Tensor) -> Tensor:
         """Every critic's value. (B, O), (B, A) -> (N, B)"""
-        read = obs if self.inputs is None else obs[..., list(self.inputs)]
+        read = obs if self.inputs is None else obs[..., self.positions]
         q: Tensor = self.net(torch.cat([read, action], -1))
         return self.scale * q.squeeze(-1)
 

@@ -57,6 +57,17 @@ class ReplayBuffer(Ring):
             where[:count] = found[chosen]
         return self._sum_ahead(where, task, sampling.n_step)
 
+    def sample_each(self, count: int, batch_size: int, generator: torch.Generator) -> Batch:
+        """The batches that `sample` would give each task, `count` times in a row: in one gather.
+
+        (N, count, B, ...) each
+        """
+        shape, device = (self.tasks, count, batch_size), self.rows.device
+        where = torch.randint(self.size, shape, generator=generator, device=device)
+        obs, next_obs, action, _, discount, rewards = self._columns(self.rows[where])
+        own = rewards.diagonal(dim1=0, dim2=-1).movedim(-1, 0)
+        return Batch(obs, action, own, discount.squeeze(-1), next_obs)
+
     def _sum_ahead(self, where: Tensor, task: int, steps: int) -> Batch:
         """Transitions over up to `steps` rows of their episode each: rewards are summed under the
         discounts between them, which multiply; what the actions in between cost is left out."""

@@ -118,6 +118,17 @@ def test_bfloat16_is_for_products_between_hidden_layers(make: Callable[..., MLP]
         assert torch.equal(net(x), exact)
 
 
+def test_a_parameter_that_changes_within_a_block_is_rounded_anew() -> None:
+    net, x = MLP([3, 8, 8, 2]), torch.randn(5, 3)
+    with precision("bfloat16", "cpu"):
+        before = net(x)
+        with torch.no_grad():
+            net.layers[1].weight.mul_(3.0)
+        after = net(x)
+    with precision("bfloat16", "cpu"):
+        assert torch.equal(net(x), after) and not torch.equal(before, after)
+
+
 def test_a_large_value_keeps_its_digits_in_bfloat16() -> None:
     """bfloat16 itself knows 1000 and 1004, and nothing between."""
     net = StackedMLP(2, (4, 64, 64, 1))

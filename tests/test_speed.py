@@ -181,7 +181,7 @@ def test_training_is_taken_apart(get: Get, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_learners_take_turns(get: Get, tmp_path: Path) -> None:
+def test_learners_take_turns(get: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = "--steps 4 --warmup 256 --products 1 --repeats 2 --without sb3 --without sbx"
     made = run(get("learner"), tmp_path, f"--rows training.1 --ways bfloat16 {words}")
     assert made.exit_code == 0
@@ -193,6 +193,9 @@ def test_learners_take_turns(get: Get, tmp_path: Path) -> None:
     assert list(found["updates.1"]["about"]) == [f"{name}, float32" for name in learners]
     work = found["updates.1"]["about"]["SAC, Gaussian, float32"]["flops"]
     assert 0.4e9 < work < 0.9e9  # about twelve passes of 256 rows through two layers of 256
+    monkeypatch.setattr(get("learner"), "SIZES", (1, 2))
+    made = run(get("learner"), tmp_path, f"--rows population {words}")
+    assert made.exit_code == 0 and "| 2 threads | real_nvp | 2 | at once |" in made.stdout
     wrong = run(get("learner"), tmp_path, "--ways float16")
     assert "no way is called 'float16'" in wrong.stderr
 

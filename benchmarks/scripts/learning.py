@@ -16,20 +16,29 @@ from skillkit.workflows import loop
 from skillkit.workflows.loop import TrainConfig
 from skillkit.workflows.run import Run
 from skillkit.workflows.train import configure, without_layers
+from skillkit.workflows.updates import update
 
 NEVER = 10**12  # steps
 WIDTH = 1024  # of the matrices whose product is the machine's ceiling
 
 
-def products(count: int) -> dict[str, float]:
+def wait(device: str) -> None:
+    """Until a GPU has done what it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def products(count: int, device: str = "cpu") -> dict[str, float]:
     """Rates of large matrix products [FLOP/s]."""
     found = {}
     for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        a, b = (torch.randn(WIDTH, WIDTH).to(kind) for _ in range(2))
+        a, b = (torch.randn(WIDTH, WIDTH).to(device, kind) for _ in range(2))
         out = a @ b
+        wait(device)
         began = time.perf_counter()
         for _ in range(count):
             torch.mm(a, b, out=out)
+        wait(device)
         found[name] = 2.0 * WIDTH**3 * count / (time.perf_counter() - began)
     return found
 
@@ -52,18 +61,22 @@ class Training:
 
     @staticmethod
     def begin(
-        names: list[str], algorithm: str | None, settings: Mapping[str, Any], warmup: int
+        names: list[str],
+        algorithm: str | None,
+        settings: Mapping[str, Any],
+        warmup: int,
+        device: str = "cpu",
     ) -> Training:
         """As `skillkit train NAMES` with these settings would."""
         tasks: list[Task] = [task(name) for name in names]
         lender, recipe = tasks[0].recipe
         chosen = {**without_layers(recipe), "train.warmup": warmup, **settings}
         configs = configure(algorithm or lender, chosen, lender)
-        run = Run(tasks, algorithm or lender, configs, 0, "cpu")
+        run = Run(tasks, algorithm or lender, configs, 0, device)
         found = Training(run, configs["train"])
         while run.collector.steps < warmup:
             run.collector.step(())
-        for _ in range(3):  # a compiled one is compiled now
+        for _ in range(5):  # a compiled one is compiled now, and a recorded one recorded
             found.updates(1)
         return found
 
@@ -94,9 +107,8 @@ class Training:
         began = time.perf_counter()
         with precision(self.config.precision, self.run.device):
             for _ in range(count):
-                for trainee in self.run.trainees:
-                    run = self.run
-                    trainee.update(run.replay, run.sampler, run.sampling, run.augment)
+                update(self.run, 1)
+            wait(self.run.device)
         took = time.perf_counter() - began
         return {"seconds": took, "updates": count * len(self.run.trainees)}
 

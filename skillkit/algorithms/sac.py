@@ -97,11 +97,7 @@ class SAC(ActorCritic):
         step(self.optimizers["policy"], loss_policy)
         alpha = self.temperature().detach()
         if self.config.automatic_alpha:
-            log_alpha = self.temperature.log_alpha
-            step(
-                self.optimizers["temperature"],
-                temperature_loss(log_alpha, log_ratio, self.target_entropy),
-            )
+            step(self.optimizers["temperature"], self.adjustment(log_ratio))
         self.track()
         return {
             "critic_loss": loss_q.detach(),
@@ -129,3 +125,7 @@ class SAC(ActorCritic):
         alpha = self.temperature().detach()
         loss = actor_loss(log_prob, self.q(obs, action), alpha, log_prior)
         return loss, (log_prob - log_prior).detach()
+
+    def adjustment(self, log_ratio: Tensor) -> Tensor:
+        """The temperature's loss. (B,) -> ()"""
+        return temperature_loss(self.temperature.log_alpha, log_ratio, self.target_entropy)

@@ -30,6 +30,7 @@ class Policy(nn.Module):
 
     kind: str
     noise_dim: int
+    positions: Tensor
     has_density: bool = False
     onto: bool = False
 
@@ -46,6 +47,10 @@ class Policy(nn.Module):
         self.hidden = tuple(int(width) for width in hidden)
         self.inputs = None if inputs is None else tuple(int(index) for index in inputs)
         self.squash = squash
+        if self.inputs is not None:
+            with torch.device("cpu"):  # known where all else is promised, and not saved
+                index = torch.tensor(self.inputs, dtype=torch.int64)
+            self.register_buffer("positions", index, persistent=False)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -64,7 +69,7 @@ class Policy(nn.Module):
 
     def read(self, obs: Tensor) -> Tensor:
         """The entries this policy reads. (B, O) -> (B, I)"""
-        return obs if self.inputs is None else obs[..., list(self.inputs)]
+        return obs if self.inputs is None else obs[..., self.positions]
 
     @abstractmethod
     def raw(self, obs: Tensor, noise: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from skillkit.errors import InvalidValue, NonFinite, UnknownName
 from skillkit.networks import PRECISIONS, precision
 from skillkit.workflows.common import Event, OnEvent, check_finite, score
 from skillkit.workflows.run import Run, Trainee, numbers
+from skillkit.workflows.updates import update
 
 
 class Save(Protocol):
@@ -39,6 +40,7 @@ class TrainConfig:
     threads: int = 1  # of the learner; small networks gain nothing from more
     precision: str = "float32"  # or bfloat16 for products between hidden layers: quicker if wide
     compile: bool = False  # updates as native code: a C++ compiler and half a minute, then quicker
+    stacked: bool | None = None  # a run's skills learn in one update; None: on a GPU, recorded
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -70,9 +72,8 @@ def learn(
             run.owed += (collector.steps - before) / config.update_every
             for trainee in trainees:
                 trainee.learner.anneal(min(1.0, collector.steps / config.steps))
-                with precision(config.precision, run.device):
-                    for _ in range(int(run.owed)):
-                        trainee.update(run.replay, run.sampler, run.sampling, run.augment)
+            with precision(config.precision, run.device):
+                update(run, int(run.owed))
             run.owed %= 1
         due = _crossed(before, collector.steps, config.evaluate_every) or _done(run, config)
         reporting = _crossed(before, collector.steps, PROGRESS_EVERY)

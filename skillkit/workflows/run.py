@@ -26,9 +26,13 @@ from skillkit.errors import CorruptSkill, InvalidValue, NonFinite, RunConflict
 from skillkit.manifest import Parent
 from skillkit.policies import Policy
 from skillkit.replay import ReplayBuffer, Sampling
+from skillkit.turning import Turning
+from skillkit.types import Batch
 from skillkit.workflows.base import Base
+from skillkit.workflows.frames import taught
 from skillkit.workflows.settings import plain, spawn
 from skillkit.workflows.shards import Shards
+from skillkit.workflows.updates import population
 
 FORMAT = 2  # of a checkpoint; 1 knew no running episodes
 MALFORMED = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # a file not ours
@@ -56,6 +60,17 @@ class Trainee:
         """Where a checkpoint keeps its learner."""
         return f"learner{self.column}.safetensors"
 
+    def batch(
+        self,
+        replay: ReplayBuffer,
+        sampler: torch.Generator,
+        sampling: Sampling | None = None,
+        augment: Augmentation | None = None,
+    ) -> Batch:
+        """From the whole replay, with the rewards of its own task."""
+        batch = replay.sample(self.learner.config.batch_size, sampler, self.column, sampling)
+        return augment(batch, sampler) if augment else batch
+
     def update(
         self,
         replay: ReplayBuffer,
@@ -63,9 +78,8 @@ class Trainee:
         sampling: Sampling | None = None,
         augment: Augmentation | None = None,
     ) -> None:
-        """One update from the whole replay, with the rewards of its own task."""
-        batch = replay.sample(self.learner.config.batch_size, sampler, self.column, sampling)
-        self.metrics = self.learner.update(augment(batch, sampler) if augment else batch)
+        """One update from such a batch."""
+        self.metrics = self.learner.update(self.batch(replay, sampler, sampling, augment))
 
 
 class Run:
@@ -91,6 +105,8 @@ class Run:
         """`begins_with`: how many transitions the replay will hold before the first step."""
         config, loop = configs[algorithm], configs["train"]
         shared = combine(tasks)  # a single task is itself
+        in_one_frame = loop.every_frame and base is None
+        played = [taught(task) for task in tasks] if in_one_frame else [*tasks]
         self.algorithm, self.seed, self.device, self.steps = algorithm, seed, device, loop.steps
         self.identity = {"task": shared.name, "algorithm": algorithm, "seed": seed} | {
             f"{algorithm}.{key}": value
@@ -104,7 +120,7 @@ class Run:
         if "reuse" in configs:
             self.identity["reuse.updates"] = configs["reuse"].updates
         first, batches, starts, noises, *others = spawn(seed, 3 + len(tasks))
-        self.env, spec = make(shared, loop.environments, seed=starts), shared.spec
+        self.env, spec = make(combine(played), loop.environments, seed=starts), shared.spec
         if base is not None:
             self.env, spec = base.wrap(self.env, shared, config.gamma)
         learner, _ = ALGORITHMS[algorithm]
@@ -112,6 +128,8 @@ class Run:
             Trainee(column, task, learner(spec, config, stream, device, inputs=task.reads), base)
             for column, (task, stream) in enumerate(zip(tasks, (first, *others), strict=True))
         ]
+        self.population = population(self.trainees, algorithm, loop, device)
+        self.identity |= {} if self.population is None else {"train.stacked": True}
         if loop.compile:
             for trainee in self.trainees:
                 trainee.learner.compile()
@@ -125,12 +143,15 @@ class Run:
         self.sampling: Sampling = configs["replay"]
         self.augment: Augmentation | None = None
         if self.sampling.symmetric:
-            _check_symmetric(shared, base)
+            _check_symmetric("replay.symmetric", shared, base)
             self.augment = Augmentation(images(spec, shared.on.symmetries), device)
-        generator = torch.Generator().manual_seed(noises)
-        relabelled = tasks if len(tasks) > 1 else ()
+        generator, turning = torch.Generator().manual_seed(noises), None
+        if every := configs["explore"].turn_every:
+            _check_symmetric("explore.turn_every", shared, base)
+            turning = Turning(shared.on, every, loop.environments, generator)
+        relabelled = played if len(tasks) > 1 or turning else ()
         self.collector = Collector(
-            self.env, spec, self.replay, generator, configs["explore"], relabelled
+            self.env, spec, self.replay, generator, configs["explore"], relabelled, turning
         )
         self.parent: Parent | None = None  # the skill that the policies began as, if any
         self.owed = 0.0  # updates that each learner has not yet made for the steps taken
@@ -223,15 +244,15 @@ class Run:
             )
 
 
-def _check_symmetric(task: Task, base: Base | None) -> None:
+def _check_symmetric(setting: str, task: Task, base: Base | None) -> None:
     if base is not None:
         raise InvalidValue(
-            "replay.symmetric=true is for single layers: a latent has no mirror image; leave it out"
+            f"{setting} is for single layers: a latent has no mirror image; leave it out"
         )
-    if not task.symmetric:
+    if not task.symmetric or task.scene is not None:
         raise InvalidValue(
-            f"replay.symmetric=true is for symmetric tasks, and {task.name} prefers a direction or "
-            "has a domain without symmetries; leave it out"
+            f"{setting} is for symmetric tasks in the open, and {task.name} prefers a direction, "
+            "has a domain without symmetries, or a scene; leave it out"
         )
 
 

@@ -77,6 +77,9 @@ MEMBERS: dict[str, Callable[[], Train]] = {
     ),
     "pusher": lambda: trains("push_x", settings={"train.update_every": 20}),
     "together": lambda: trains("point_x", "point_y", settings={"explore.hand_over": 9}),
+    "at once": lambda: trains(
+        "point_x", "point_y", settings={"train.stacked": True, "sac.automatic_alpha": True}
+    ),
     "stack": lambda: trains("point_y", base="point_x", settings={"stack.hold": 3, **FLOW}),
     "three layers": lambda: trains("point_y", base="point_x/point_y", settings={"stack.hold": 2}),
     "reuse": lambda: trains(

@@ -1,0 +1,67 @@
+"""The updates that a run owes: of one learner after the other, or of all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from skillkit.algorithms import SAC
+from skillkit.algorithms.population import Population
+from skillkit.errors import InvalidValue
+from skillkit.replay import Sampling
+from skillkit.types import Batch
+
+if TYPE_CHECKING:
+    from skillkit.workflows.run import Run, Trainee
+
+
+def update(run: Run, count: int) -> None:
+    """So many updates of each learner, from the replay as it is; either way from the same batches.
+
+    The sampler draws all that the first learner needs, then all of the second, and so on.
+    """
+    source = run.replay, run.sampler, run.sampling, run.augment
+    if run.population is None:
+        for trainee in run.trainees:
+            for _ in range(count):
+                trainee.update(*source)
+    elif count:
+        size = run.population.config.batch_size
+        if run.sampling == Sampling():
+            batches = run.replay.sample_each(count, size, run.sampler)
+        else:
+            drawn = [trainee.batch(*source) for trainee in run.trainees for _ in range(count)]
+            columns = (torch.stack(column) for column in zip(*drawn, strict=True))
+            batches = Batch(*(column.unflatten(0, (-1, count)) for column in columns))
+        for k in range(count):  # of (N, count, B, ...)
+            metrics = run.population.update(Batch(*(column[:, k] for column in batches)))
+        for index, trainee in enumerate(run.trainees):
+            trainee.metrics = {name: values[index] for name, values in metrics.items()}
+
+
+def population(
+    trainees: Sequence[Trainee], algorithm: str, loop: Any, device: str
+) -> Population | None:
+    """Of all the learners, if train.stacked says so, or says nothing and they can on a GPU.
+
+    Raises:
+        InvalidValue: it says so, and they cannot.
+    """
+    tasks = [trainee.task for trainee in trainees]
+    reason = None
+    if algorithm != "sac":
+        reason = f"for sac, and {algorithm} learns one skill after the other"
+    elif loop.compile:
+        reason = "another way to the same end than train.compile=true"
+    elif any(task.reads != tasks[0].reads for task in tasks):
+        names = " and ".join(task.name for task in tasks)
+        reason = f"for skills that read the same, and {names} read different observation entries"
+    if reason is not None and loop.stacked:
+        raise InvalidValue(f"train.stacked=true is {reason}; leave it out")
+    wanted = device == "cuda" if loop.stacked is None else loop.stacked
+    if reason is not None or not wanted:
+        return None
+    learners = [trainee.learner for trainee in trainees]
+    return Population([learner for learner in learners if isinstance(learner, SAC)])
