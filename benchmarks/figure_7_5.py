@@ -37,9 +37,11 @@ BASELINES = {
     "tuned": "one layer, the base's, fine-tuned",
     "scratch_moving": "one layer from scratch, and 1 r per m/s",
     "tuned_moving": "one layer, fine-tuned, and 1 r per m/s",
+    "four_couplings": "one layer of four couplings from scratch",
+    "half_temperature": "one layer from scratch at half the temperature",
 }
 ROWS = {row: text for row, (_, text) in GOALS.items()} | BASELINES
-WITHOUT_BASE = ("scratch", "scratch_moving")
+WITHOUT_BASE = ("scratch", "scratch_moving", "four_couplings", "half_temperature")
 
 
 def goal(world: str, row: str) -> str:
@@ -63,6 +65,8 @@ def command(row: str, world: str, base: Skill, seed: int, steps: int) -> list[st
         "scratch": ["train", maze, *single],
         "tuned": ["train", maze, *begun, *single],
         "scratch_moving": ["train", moving, *single],
+        "four_couplings": ["train", maze, *single, "--set", "sac.flow.couplings=4"],
+        "half_temperature": ["train", maze, *limit, "--set", f"sac.alpha={base.alpha / 2:g}"],
         "tuned_moving": ["train", moving, *begun, *single],
     }
     return [*words[row], "--seed", str(seed)]

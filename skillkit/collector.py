@@ -17,6 +17,7 @@ from skillkit.errors import InvalidValue
 from skillkit.policies import Policy
 from skillkit.policies.prior import Prior
 from skillkit.replay import ReplayBuffer
+from skillkit.turning import Turning
 from skillkit.types import Array, Spec
 
 
@@ -36,6 +37,8 @@ class Exploration:
     # another takes over, on average [steps]; 0: an episode belongs to one. A skill thus learns what
     # to do where the others lead, which is what their composition will ask of it
     added_std: float = 0.0  # of noise that is added before the tanh, for a policy without any
+    turn_every: float = 0.0  # in a symmetric task, how long the robot sees the world from one of
+    # its frames until it sees it from another, on average [steps]; 0: always from the same
 
     def __post_init__(self) -> None:
         if not (0 <= self.correlation <= 1 and 0 <= self.share < 1):
@@ -48,6 +51,8 @@ class Exploration:
             )
         if self.hand_over != 0 and self.hand_over < 1:
             raise InvalidValue("explore.hand_over takes at least 1 step, or 0 for whole episodes")
+        if self.turn_every != 0 and self.turn_every < 1:
+            raise InvalidValue("explore.turn_every takes at least 1 step, or 0 for one frame")
         if (needed := self.share / (1 - self.share)) > self.length:  # with single steps between
             raise InvalidValue(
                 f"explore.share={self.share:g} takes stretches of at least {needed:.3g} steps; "
@@ -72,12 +77,18 @@ class Collector:
         generator: torch.Generator,
         exploration: Exploration | None = None,
         tasks: Sequence[Task] = (),
+        turning: Turning | None = None,
     ) -> None:
-        """`tasks`: whose rewards to store; none, and it is the environment's own reward."""
+        """`tasks`: whose rewards to store; none, and it is the environment's own reward.
+
+        `turning`: from which frames the world is seen; with it come `tasks`, whose rewards are of
+        what is seen.
+        """
         self.tasks = tuple(tasks)
         self.env, self.spec, self.replay, self.generator = env, spec, replay, generator
         self.prior = Prior(spec.action_dim, spec.unbounded)
         self.exploration = exploration or Exploration()
+        self.turning = turning
         self.steps = 0  # environment steps taken, over all environments
         self.before = 0  # of them before the latest call
         self.returns: deque[float] = deque(maxlen=20)  # of the latest finished episodes [r]
@@ -105,6 +116,7 @@ class Collector:
             "begun": self._begun.tolist(),
             "straying": self._straying.tolist(),
             "acting": self._acting.tolist(),
+            "turning": self.turning.state() if self.turning else None,
             "generator": self.generator.get_state().tolist(),
         }
 
@@ -121,12 +133,15 @@ class Collector:
         self._begun = torch.tensor(state["begun"])
         self._straying = torch.tensor(state["straying"])
         self._acting = torch.tensor(state["acting"])
+        if self.turning:
+            self.turning.load_state(state["turning"])
         self.generator.set_state(torch.tensor(state["generator"], dtype=torch.uint8))
 
     def restart(self) -> None:
         """Begin a new episode in every environment, as if none had been running."""
         seed = int(torch.randint(2**31, (), generator=self.generator))  # not those of the beginning
-        self.obs, _ = self.env.reset(seed=seed)
+        world, _ = self.env.reset(seed=seed)
+        self.obs = self._seen(world)
         self._begun[:] = True
         self._running[:] = 0.0
         self._episode = self.episodes + np.arange(self.env.num_envs)
@@ -143,7 +158,9 @@ class Collector:
         u = self._choose(policies, self.obs)
         action, pre_tanh = self.prior.action(u).numpy(), u.numpy()
         native = self.spec.native(action)
-        next_obs, reward, terminated, truncated, info = self.env.step(native)
+        there = self.turning.done(native) if self.turning else native
+        world, reward, terminated, truncated, info = self.env.step(there)
+        next_obs = self._seen(world)
         lasted = info.get(LASTED, np.ones(self.env.num_envs, np.int64))
         rewards = [task.reward(self.obs, native, next_obs) for task in self.tasks] or [reward]
         self.replay.add(
@@ -152,8 +169,15 @@ class Collector:
         )  # fmt: skip
         self.before = self.steps
         self.steps += int(lasted.sum())
-        self._running += reward
-        self.obs = self._reset(next_obs, terminated | truncated)
+        self._running += np.mean(rewards, axis=0)
+        world = self._reset(world, terminated | truncated)
+        if self.turning:
+            self._number(self.turning.turn())  # what comes is of another frame than what was
+        self.obs = self._seen(world)
+
+    def _seen(self, world: Array) -> Array:
+        """Observations as the policies get them. (E, O)"""
+        return self.turning.seen(world) if self.turning else world
 
     def _choose(self, policies: Sequence[Policy], obs: Array) -> torch.Tensor:
         """Pre-tanh actions. (E, O) -> (E, A)"""
@@ -210,11 +234,15 @@ class Collector:
             return obs
         self.returns.extend(self._running[done].tolist())
         self._running[done] = 0.0
-        count = int(done.sum())
-        self._episode = self._episode.copy()
-        self._episode[done] = self.episodes + np.arange(count)
-        self.episodes += count
+        self._number(done)
         if len(self.tasks) > 1:
             self._deal(torch.from_numpy(done))
         fresh, _ = self.env.reset(options={"reset_mask": done})
         return np.asarray(fresh)
+
+    def _number(self, begun: Array) -> None:
+        """The next transitions of these environments are of episodes of their own. (E,) bool"""
+        count = int(begun.sum())
+        self._episode = self._episode.copy()
+        self._episode[begun] = self.episodes + np.arange(count)
+        self.episodes += count

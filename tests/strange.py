@@ -67,7 +67,9 @@ def specimens() -> dict[str, Files]:
     for kind in sorted(POLICIES.keys() - {"gaussian"}):
         found[kind] = _made(first, POLICIES[kind](4, 2, (8, 8)))
     inside = POLICIES["real_nvp"](4, 2, (8, 8))
-    found["symmetric"] = _made(first, SymmetricPolicy(inside, FRAMES, [[1.0, 0.0], [0.0, -1.0]]))
+    found["symmetric"] = _made(first, SymmetricPolicy(
+        inside, FRAMES, [[1.0, 0.0], [0.0, -1.0]], [(0, 1, 1.0), (2, 3, 0.5)]
+    ))  # fmt: skip
     for name, nested in (("resampled", False), ("resampled sums", True)):
         kinds = ["gaussian", "implicit", "real_nvp"][: len(composed.manifest.parents)]
         policy = resampled(kinds, candidates=4, hidden=(8,), nested=nested)

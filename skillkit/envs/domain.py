@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skillkit.envs.symmetry import Symmetry
+from skillkit.envs.symmetry import Symmetry, Turns
 from skillkit.errors import InvalidValue
 from skillkit.types import Array, Spec
 
@@ -32,6 +32,8 @@ class Domain(ABC):
         recipe: how its tasks are trained unless they say otherwise.
         relabellable: rewards are functions of stored transitions.
         symmetries: from which all images of a transition follow that the dynamics have as well.
+        rotation: of the world about its vertical, by any angle, where that changes nothing: which
+            pairs of entries turn, and by which share of the angle.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Domain(ABC):
     recipe: Recipe = ("sac", {})
     relabellable: bool = True
     symmetries: tuple[Symmetry, ...] = ()
+    rotation: Turns = ()
 
     @property
     @abstractmethod

@@ -1,19 +1,24 @@
 """Symmetries: what a robot can do, it can do as well turned about or in a mirror.
 
 A symmetry of a domain maps every transition onto another one that its physics allows just as well:
-observation and action are permuted, and some entries change their sign.
+observation and action are permuted, and some entries change their sign. And where the world has no
+preferred direction it may be turned about its vertical by any angle, whatever stands in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from skillkit.errors import InvalidValue, UnknownName
+from skillkit.rotation import Pair, Rotation, rotation
 from skillkit.types import Array, Entry, Spec
+
+if TYPE_CHECKING:
+    from skillkit.envs.domain import Domain
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,11 @@ class Symmetry:
 
     observation: Mapping[str, str] = field(default_factory=dict)
     action: Mapping[str, str] = field(default_factory=dict)
+
+
+# By name, the pairs of entries that turn with the world about its vertical, and the share of the
+# angle by which each does: 1 for a vector in the plane, .5 for the halves of a quaternion.
+Turns = tuple[tuple[str, str, float], ...]
 
 
 class Images(NamedTuple):
@@ -59,6 +69,25 @@ def images(spec: Spec, symmetries: Sequence[Symmetry]) -> Images:
     index, sign, of_action, sign_of_action = found
     _check_bounds(spec, of_action, sign_of_action)
     return Images(index, sign.astype(np.float32), of_action, sign_of_action.astype(np.float32))
+
+
+def rotation_of(domain: Domain) -> Rotation | None:
+    """How the world of a domain turns; None where it has preferred directions.
+
+    Raises:
+        UnknownName, InvalidValue: an entry that the domain does not have, or that comes twice.
+    """
+    pairs = rotation_pairs(domain)
+    return rotation(domain.spec.observation_dim, pairs) if pairs else None
+
+
+def rotation_pairs(domain: Domain) -> list[Pair]:
+    """The same by position."""
+    found = []
+    for first, second, share in domain.rotation:
+        i, j = domain.spec.index((first, second))
+        found.append((i, j, share))
+    return found
 
 
 Signed = tuple[int, ...]

@@ -42,7 +42,7 @@ class Quantities:
         """
         if isinstance(names, str):
             return self._values[..., self._find(names)].astype(np.float64)
-        return self._values[..., [self._find(name) for name in names]].astype(np.float64)
+        return self._values.take([self._find(name) for name in names], -1).astype(np.float64)
 
     def _find(self, name: str) -> int:
         if name not in self._index:
@@ -101,6 +101,9 @@ class Task:
         inputs: names of the observation entries that policies and Q-functions read; None: all.
         symmetric: whether reward, start and termination are the same for every image under the
             domain's symmetries, so that a learner may take one for the other.
+        directed: what the policy of a symmetric task is taught in its one frame; None: the task. Of
+            ways that are equally good it should prefer one: the other frames have the others. It
+            may also end sooner than the task, for a margin.
         recipe: (algorithm, settings), plain data that the workflow validates; None: the domain's.
         file: where it is declared; filled in by the catalogue.
         parts: (weight, task) of a composed task.
@@ -131,6 +134,7 @@ class Task:
     scene: str | None = None
     inputs: tuple[str, ...] | None = None
     symmetric: bool = False
+    directed: Task | None = None
     recipe: Recipe = None  # type: ignore[assignment]  # never None once built
     file: Path | None = None
     parts: tuple[tuple[float, Task], ...] = ()
@@ -165,6 +169,8 @@ class Task:
                     raise UnknownName("observation entry", name, self.on.index)
         if self.symmetric and not self.on.symmetries:
             raise InvalidValue(f"{whose}: domain {self.domain} declares no symmetries")
+        if self.directed is not None:
+            self._check_directed(whose, self.directed)
         if self.landscape is not None:
             names = [term.name for term in self.terms]
             self.landscape.check(self.on.plane, self.spec.observation_dim, names)
@@ -175,6 +181,13 @@ class Task:
                 f'{whose}: a recipe is (algorithm, settings), as ("sac", {{"sac.alpha": 0.1}}), '
                 f"not {self.recipe!r}"
             )
+
+    def _check_directed(self, whose: str, taught: Task) -> None:
+        if not self.symmetric:
+            raise InvalidValue(f"{whose}: directed is for symmetric tasks; give symmetric=True")
+        for key in ("on", "inputs", "scene"):
+            if getattr(taught, key) != getattr(self, key):
+                raise InvalidValue(f"{whose}: its directed task must have the same {key}")
 
     @property
     def domain(self) -> str:

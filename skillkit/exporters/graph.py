@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
 
+from skillkit.rotation import Pair, rotation
 from skillkit.runtimes.network import CLIP_HIGH, CLIP_LOW, LOG_STD_HIGH, LOG_STD_LOW
 from skillkit.runtimes.symmetric import COMPASS
 from skillkit.types import Array, Spec
@@ -147,10 +148,44 @@ def _symmetric(graph: Graph, part: Part, obs: str, eps: str | None) -> str:
         compass = np.array(part.config["directions"], np.float32).T
         toward = graph.add("MatMul", graph.columns(eps, 0, len(compass)), compass)
         frame = graph.add("ArgMax", toward, axis=1, keepdims=0)
+        if pairs := part.config.get("rotation"):
+            obs = _rotated_back(graph, part, obs, graph.columns(eps, 0, len(compass)), frame, pairs)
         noise = graph.columns(eps, len(compass), len(compass) + _noise_dim(inside))
     seen = _turned(graph, obs, _matrices(state), frame)
     unit = BUILDS[inside.kind](graph, inside, seen, noise)
     return _turned(graph, unit, _matrices(action).transpose(0, 2, 1), frame)
+
+
+def _rotated_back(
+    graph: Graph, part: Part, obs: str, compass: str, frame: str, pairs: list[Pair]
+) -> str:
+    """The world turned from the compass to the direction of the frame; as `skillkit.rotation`."""
+
+    def sum_(x: str) -> str:
+        return graph.add("ReduceSum", x, np.array([1], np.int64), keepdims=1)
+
+    ways = np.array(part.config["directions"], np.float32)
+    way = graph.add("Gather", ways / np.linalg.norm(ways, axis=1, keepdims=True), frame, axis=0)
+    length = graph.add("Sqrt", sum_(graph.add("Mul", compass, compass)))
+    none = graph.add("Cast", graph.add("Equal", length, 0.0), to=TensorProto.FLOAT)
+    length = graph.add("Add", length, none)
+    across = graph.add("MatMul", compass, np.array([[0, -1], [1, 0]], np.float32))
+    along = graph.add("Add", sum_(graph.add("Mul", compass, way)), none)
+    cos = graph.add("Div", along, length)
+    sin = graph.add("Neg", graph.add("Div", sum_(graph.add("Mul", across, way)), length))
+    halved = graph.add("Div", graph.add("Add", cos, 1.0), 2.0)
+    cos_half = graph.add("Sqrt", graph.add("Max", halved, 1e-12))
+    sin_half = graph.add("Div", sin, graph.add("Mul", cos_half, 2.0))
+    of = rotation(part.config["observation_dim"], [(i, j, share) for i, j, share in pairs])
+    found = graph.add("Mul", obs, of.still)
+    for mask, turn, c, s in (
+        (of.whole, of.turned, cos, sin),
+        (of.half, of.half_turned, cos_half, sin_half),
+    ):
+        stays = graph.add("Mul", graph.add("Mul", obs, mask), c)
+        moves = graph.add("Mul", graph.add("MatMul", obs, turn), s)
+        found = graph.add("Add", found, graph.add("Add", stays, moves))
+    return found
 
 
 def _turned(graph: Graph, x: str, matrices: Array, frame: str) -> str:

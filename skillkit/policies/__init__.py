@@ -58,7 +58,9 @@ def build_policy(description: Mapping[str, Any], build_q: Callable[[Any], Any]) 
         return StackedPolicy(layers, config["holds"])
     if kind == SymmetricPolicy.kind:
         inside = build_policy(config["inside"], build_q)
-        return SymmetricPolicy(inside, config["frames"], config["directions"])
+        return SymmetricPolicy(
+            inside, config["frames"], config["directions"], config.get("rotation", ())
+        )
     if kind not in POLICIES:
         known = [*POLICIES, ResampledPolicy.kind, StackedPolicy.kind, SymmetricPolicy.kind]
         raise UnknownName("policy kind", str(kind), known)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from skillkit.errors import CorruptSkill
+from skillkit.errors import CorruptSkill, InvalidValue
+from skillkit.rotation import deviation, rotated, rotation
 from skillkit.runtimes.network import ClippedGaussian, Deterministic, Gaussian, Implicit
 from skillkit.runtimes.real_nvp import RealNVP
 from skillkit.types import Array
@@ -24,7 +25,7 @@ INSIDE: dict[str, type[Gaussian | Deterministic | Implicit | RealNVP]] = {
 
 
 class Symmetric:
-    """a = g^-1 f(eps; g s), where g is the frame whose direction is nearest to the compass.
+    """a = g^-1 f(eps; g R s), where g is the frame whose direction is nearest to the compass.
 
     Raises:
         CorruptSkill: a malformed config, or tensors that do not fit it.
@@ -54,17 +55,39 @@ class Symmetric:
         (self._seen, self._sign), (self._moved, self._turn) = (
             _signed(table, size, len(directions)) for table, size in zip(tables, sizes, strict=True)
         )
+        self._turn_the_world(config.get("rotation", []), sizes[0])
         own = {key.removeprefix("inside."): value for key, value in tensors.items()}
         if any(not key.startswith("inside.") for key in tensors):
             raise CorruptSkill("a tensor of the policy does not belong to the one inside")
         self._inside = INSIDE[str(kind)](described, own)
         self.noise_dim = COMPASS + self._inside.noise_dim
 
+    def _turn_the_world(self, pairs: Any, size: int) -> None:
+        length = np.linalg.norm(self._compass, axis=0)
+        rows: list[Any] = pairs if isinstance(pairs, list) and len(pairs) <= size else [None]
+        try:
+            triples = [(i, j, of) for i, j, of in rows]
+            if not all(type(i) is type(j) is int for i, j, _ in triples):
+                raise ValueError
+            self._rotation = rotation(size, triples) if triples else None
+        except (TypeError, ValueError, InvalidValue) as error:
+            raise CorruptSkill(
+                f"the rotation of a symmetric policy is a list of pairs of {size} entries, and the "
+                "share of the angle, 1 or .5, by which each turns"
+            ) from error
+        if triples and not (length > 0).all():
+            raise CorruptSkill("a symmetric policy with a rotation needs directions to turn to")
+        self._ways = (self._compass / np.where(length > 0, length, 1)).T.copy()  # (G, 2)
+
     def __call__(self, obs: Array, noise: Array | None) -> Array:
         if noise is None:
             g, eps = np.zeros(obs.shape[:-1], np.int64), None
         else:
-            g, eps = (noise[..., :COMPASS] @ self._compass).argmax(-1), noise[..., COMPASS:]
+            compass, eps = noise[..., :COMPASS], noise[..., COMPASS:]
+            g = (compass @ self._compass).argmax(-1)
+            if self._rotation is not None:
+                cos, sin = deviation(compass, self._ways[g])
+                obs = rotated(obs, cos, -sin, self._rotation)
         seen = np.take_along_axis(obs, self._seen[g], -1) * self._sign[g]
         unit = self._inside(seen, eps) * self._turn[g]
         action = np.empty_like(unit)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from skillkit.envs import Task
-from skillkit.envs.symmetry import Images, images
+from skillkit.envs.symmetry import Images, images, rotation_pairs
 from skillkit.errors import IncompatibleSkills, InvalidValue
 from skillkit.evaluation import Evaluation
 from skillkit.fan import Fan
@@ -40,12 +41,22 @@ def in_every_frame(policy: Policy, played: Evaluation) -> SymmetricPolicy:
         raise InvalidValue(f"{task.name} has no frames: it prefers a direction, or has no plane")
     found = images(task.spec, task.on.symmetries)
     way = np.mean(Fan(played).displacement, axis=0)
-    return SymmetricPolicy(policy, _tables(found), _directions(found, task, way).tolist())
+    ways, pairs = _directions(found, task, way), rotation_pairs(task.on)
+    return SymmetricPolicy(policy, _tables(found), ways.tolist(), pairs)
 
 
 def can_turn(task: Task) -> bool:
     """Whether there are frames in which the task is the same, and a plane to tell them apart."""
     return task.symmetric and task.on.plane is not None
+
+
+def taught(task: Task) -> Task:
+    """What the policy of a task is taught in its one frame: `task.directed`, if there is one.
+
+    Ways that are equally good are learned as none: at the end of a stride nothing says where it was
+    going. One that is preferred is soon learned, and its images are the others.
+    """
+    return task.directed if task.directed is not None and can_turn(task) else task
 
 
 def lived_in_every_frame(
@@ -54,44 +65,60 @@ def lived_in_every_frame(
     """What was lived in the first frame, and its images in the others, which are as real.
 
     While the policy inside was learned it saw and did what is stored: it acted in the first frame.
-    In frame g it sees and does the same where the world is g^-1 of that. The physics of the open is
-    the same there; a scene may have walls that no symmetry knows, so in one the first frame is all.
+    In frame g it sees and does the same where the world is g^-1 of that, turned by the rest of the
+    way to the compass. The physics of the open is the same there; a scene may have walls that no
+    symmetry knows, so in one the first frame is all.
 
     Args:
         generator: of the compasses.
 
     Returns:
         The episodes, frame after frame, with rewards and ends as stored; and for each transition a
-        compass, c ~ N(0, I) of those that say its frame. (B, 2)
+        compass, c ~ N(0, I) of those that say its frame; where the world turns, it is that of the
+        whole episode but for its length. (B, 2)
 
     Raises:
         IncompatibleSkills: the frames of the policy are not those of the domain.
     """
     stored, frames = replay.episodes(), len(policy.directions)
-    size = len(stored["actions"])
+    lengths, size = stored["lengths"].long(), len(stored["actions"])
+    in_the_open = task.scene is None
     drawn = torch.randn(frames * max(size, 100), COMPASS, generator=generator)
     said = policy.frame(drawn)
     known = policy.frames == _tables(images(task.spec, task.on.symmetries))
-    if not known or not bool((said == 0).any()):
+    same = list(policy.pairs) == rotation_pairs(task.on)
+    if not known or not same or not bool((said == 0).any()):
         raise IncompatibleSkills(
             f"the frames of the base's policy are not those of the domain {task.domain} any more; "
             "train the base again, or leave out --reuse-replay"
         )
     replays, compasses = [], []
-    for g in range(frames if task.scene is None else 1):
+    for g in range(frames if in_the_open else 1):
         here = drawn[said == g]
-        if len(here):  # of two frames with one direction the second is never said
-            image = _image(stored, policy, torch.tensor(g))
-            replays.append(ReplayBuffer.from_episodes(image, replay.gamma))
-            compasses.append(here[torch.arange(size) % len(here)])
+        if not len(here):  # of two frames with one direction the second is never said
+            continue
+        compass = here[torch.arange(size) % len(here)]
+        way = policy.ways[g].expand(len(lengths), COMPASS)
+        if policy.pairs and in_the_open:  # the world of an episode is turned as a whole
+            way = functional.normalize(here[torch.arange(len(lengths)) % len(here)])
+        if policy.pairs:
+            compass = compass.norm(dim=-1, keepdim=True) * way.repeat_interleave(lengths, 0)
+        image = _image(stored, policy, torch.tensor(g), way)
+        replays.append(ReplayBuffer.from_episodes(image, replay.gamma))
+        compasses.append(compass)
     return union(replays), torch.cat(compasses)
 
 
-def _image(stored: Mapping[str, Tensor], policy: SymmetricPolicy, g: Tensor) -> dict[str, Tensor]:
-    """Episodes as they are seen from frame g."""
+def _image(
+    stored: Mapping[str, Tensor], policy: SymmetricPolicy, g: Tensor, way: Tensor
+) -> dict[str, Tensor]:
+    """Episodes as they are seen from frame g, the world of each turned to its way. (N, 2)"""
     of_actions = dict.fromkeys(("actions", "pre_tanh"), policy.of_actions)
     frames = {"observations": policy.of_states, **of_actions}
-    return {**stored, **{key: turned_back(stored[key], g, of) for key, of in frames.items()}}
+    found = {**stored, **{key: turned_back(stored[key], g, of) for key, of in frames.items()}}
+    ways = way.repeat_interleave(stored["lengths"].long() + 1, 0)
+    world = policy.towards(found["observations"], ways, g.expand(len(ways)))
+    return {**found, "observations": world}
 
 
 def _tables(found: Images) -> Tables:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium.vector import VectorEnv
 from mujoco.batch import Batch
 
 from skillkit.envs import domain, make, task, task_names
 from skillkit.envs.mujoco import MujocoDomain
-from skillkit.envs.symmetry import Images, Symmetry, images
+from skillkit.envs.symmetry import Images, Symmetry, images, rotation_of
 from skillkit.errors import InvalidValue, UnknownName
+from skillkit.rotation import Pair, rotated, rotation
 from skillkit.types import Array, Entry, Spec
 from tests import toys
 
@@ -74,24 +78,61 @@ def all_images(name: str) -> tuple[Spec, Images]:
     return spec, images(spec, domain(name).symmetries)
 
 
-@pytest.mark.parametrize("name", SYMMETRIC)
-def test_the_physics_takes_the_image_of_a_step_for_a_step(name: str) -> None:
-    """From every image of a state, the image of an action leads to the image of what comes next."""
-    on = domain(name)
+def begun(name: str, copies: int, image: Callable[[Array], Array]) -> VectorEnv[Any, Any, Any]:
+    """Environments that stand at the images of one state; askew, but on the ground."""
+    on, rng = domain(name), np.random.default_rng(0)
     assert isinstance(on, MujocoDomain)
-    spec, found = all_images(name)
-    rng = np.random.default_rng(0)
     plain = next(task(each) for each in task_names() if task(each).domain == name)
-    env = make(replace(plain, ends=None, symmetric=False), len(found.action), seed=0)
+    env = make(replace(plain, ends=None, symmetric=False, directed=None), copies, seed=0)
     env.reset()
     batch: Batch = env.simulation.batch  # type: ignore[attr-defined]
     positions = batch.qpos.shape[1]
     qpos, qvel = on.start(rng)
-    qpos[3:] += rng.normal(0, 0.2, len(qpos) - 3)  # askew, but on the ground
+    qpos[3:] += rng.normal(0, 0.2, len(qpos) - 3)
     qpos[3:7] /= np.linalg.norm(qpos[3:7])
     state = np.concatenate((qpos, qvel + rng.normal(0, 1, len(qvel))))
-    start = seen(state, *found[:2])  # the ant's observation is its whole state
+    start = image(state)  # the ant's observation is its whole state
     batch.qpos[:], batch.qvel[:] = start[:, :positions], start[:, positions:]
+    return env
+
+
+@pytest.mark.parametrize("name", [name for name in SYMMETRIC if domain(name).rotation])
+def test_the_physics_is_the_same_in_a_world_that_is_turned(name: str) -> None:
+    """Under the same actions, by any angle of less than half a turn."""
+    angles, rng = np.linspace(-3, 3, 9), np.random.default_rng(1)
+    of = rotation_of(domain(name))
+    assert of is not None
+
+    def turned(x: Array) -> Array:
+        return np.asarray(rotated(np.tile(x, (9, 1)), np.cos(angles), np.sin(angles), of))
+
+    env, spec = begun(name, 9, turned), domain(name).spec
+    for _ in range(10):
+        obs, *_ = env.step(np.tile(rng.uniform(spec.low, spec.high), (9, 1)))
+        np.testing.assert_allclose(obs, turned(obs[4]), atol=1e-4)
+    assert np.abs(np.delete(obs, 4, 0) - obs[4]).max(axis=1).min() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("pairs", "sentence"),
+    [
+        ([(0, 1, 1.0), (1, 2, 1.0)], "each of them once"),
+        ([(0, 4, 1.0)], "pairs of 4 entries"),
+        ([(0, -1, 1.0)], "pairs of 4 entries"),
+        ([(0, 1, 0.3)], "by the angle or by half of it"),
+    ],
+)
+def test_what_does_not_turn_is_refused(pairs: list[Pair], sentence: str) -> None:
+    with pytest.raises(InvalidValue, match=sentence):
+        rotation(4, pairs)
+
+
+@pytest.mark.parametrize("name", SYMMETRIC)
+def test_the_physics_takes_the_image_of_a_step_for_a_step(name: str) -> None:
+    """From every image of a state, the image of an action leads to the image of what comes next."""
+    spec, found = all_images(name)
+    rng = np.random.default_rng(1)
+    env = begun(name, len(found.action), lambda state: seen(state, *found[:2]))
     for _ in range(10):
         action = rng.uniform(spec.low, spec.high)
         obs, *_ = env.step(np.float32(seen(action, *found[2:])))

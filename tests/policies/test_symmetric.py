@@ -108,8 +108,47 @@ def test_each_frame_has_its_own_latent_for_an_action(kind: str) -> None:
     beyond = policy.inverse_at(compass, obs, torch.tanh(30 + u), 30 + u)  # where tanh is 1
     torch.testing.assert_close(policy.raw(obs, beyond), 30 + u, atol=1e-3, rtol=1e-4)
     elsewhere = policy.inverse_at(compass.flip(0), obs, torch.tanh(u), u)
-    differ = policy.frame(compass) != policy.frame(compass.flip(0))
-    assert torch.equal((elsewhere[:, 2:] != noise[:, 2:]).any(-1), differ)
+    assert (elsewhere[:, 2:] != noise[:, 2:]).any(-1).all()
+    farther = policy.inverse_at(2 * compass, obs, torch.tanh(u), u)  # says the same
+    torch.testing.assert_close(farther[:, 2:], noise[:, 2:], atol=1e-3, rtol=1e-3)
+
+
+def turned_world(x: Tensor, angle: Tensor) -> Tensor:
+    """By hand: positions and velocities by the angle, and the attitude q -> (0, 0, sin, cos) q."""
+    y, (cos, sin) = x.clone(), (angle.cos(), angle.sin())
+    for i, j in ((0, 1), (15, 16)):
+        y[:, i], y[:, j] = cos * x[:, i] - sin * x[:, j], sin * x[:, i] + cos * x[:, j]
+    c, s, (w, i, j, k) = (angle / 2).cos(), (angle / 2).sin(), x[:, 3:7].T
+    y[:, 3], y[:, 4], y[:, 5], y[:, 6] = c * w - s * k, c * i - s * j, c * j + s * i, c * k + s * w
+    return y
+
+
+@every_kind
+def test_it_leads_in_every_direction(kind: str) -> None:
+    """Where the world and the compass are turned, by less than to the next frame, it does alike."""
+    policy = walker(kind)
+    frame, obs, eps = torch.arange(400) % 8, torch.randn(400, 29), torch.randn(400, 8)
+    angle = (torch.rand(400) - 0.5) * torch.pi / 4
+    way = torch.tensor(policy.directions)[frame]
+    there = torch.stack([way[:, 0] * angle.cos() - way[:, 1] * angle.sin(),
+                         way[:, 0] * angle.sin() + way[:, 1] * angle.cos()], 1)  # fmt: skip
+    near = policy.frame(there) == frame
+    assert near.float().mean() > 0.4
+    here = policy.act(obs, torch.cat([way, eps], 1))
+    world = turned_world(obs, angle)
+    torch.testing.assert_close(
+        policy.act(world, torch.cat([3 * there, eps], 1))[near], here[near], atol=1e-4, rtol=1e-4
+    )
+    assert not torch.allclose(policy.act(world, torch.cat([way, eps], 1)), here, atol=1e-2)
+
+
+def test_no_compass_at_all_is_the_first_frame() -> None:
+    policy, obs = walker(), torch.randn(5, 29)
+    first = torch.tensor(policy.directions[0]).expand(5, 2)
+    nothing = torch.zeros(5, policy.noise_dim)
+    wanted = policy.act(obs, torch.cat([first, nothing[:, 2:]], 1))
+    torch.testing.assert_close(policy.act(obs, nothing), wanted)
+    torch.testing.assert_close(policy.mode(obs), wanted)
 
 
 def test_it_is_built_again_from_plain_data() -> None:
@@ -131,10 +170,25 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("inside", {"kind": "gaussian", "config": {}}, "the policy inside has observation_dim None"),
     ("directions", [], "1 to 1024 directions"),
     ("directions", [[1, "x"]] * 8, "pairs of numbers"),
+    ("rotation", "yaw", "pairs of 29 entries"),
+    ("rotation", [[0, 1, 1.0]] * 2, "pairs of 29 entries"),
+    ("rotation", [[0, 1.0, 1.0]], "pairs of 29 entries"),
+    ("rotation", [[0, 29, 1.0]], "pairs of 29 entries"),
+    ("rotation", [[0, 1, float("nan")]], "pairs of 29 entries"),
+    ("rotation", [[0, 1, [1]]], "pairs of 29 entries"),
     ("frames", [[[1]]], "two tables"),
     ("frames", [[[1] * 29] * 8, [[1] * 8] * 8], "no signed permutation of 1 to 29"),
     ("frames", [[[*range(1, 30), "x"]] * 8, [[1] * 8] * 8], "no signed permutation of 1 to 29"),
 ]
+
+
+def test_a_world_turns_to_somewhere() -> None:
+    policy = walker()
+    nowhere = policy.config | {"directions": [[0.0, 0.0]] * 8}
+    with pytest.raises(CorruptSkill, match="needs directions to turn to"):
+        Controller(WALK.spec, {"kind": "symmetric", "config": nowhere}, arrays(policy))
+    with pytest.raises(InvalidValue, match="needs directions to turn to"):
+        build_policy({"kind": "symmetric", "config": nowhere}, build_q=lambda config: None)
 
 
 @pytest.mark.parametrize(("field", "value", "words"), BROKEN)

@@ -205,5 +205,5 @@ def test_images_of_what_was_lived_where_the_task_has_them() -> None:
 
 @pytest.mark.parametrize("expression", ["ant_run", "point_x"])
 def test_a_task_without_images_is_refused(expression: str) -> None:
-    with pytest.raises(InvalidValue, match=f"{expression} prefers a direction or has a domain"):
+    with pytest.raises(InvalidValue, match=f"{expression} prefers a direction, has a domain"):
         run(expression, **{"replay.symmetric": True})
