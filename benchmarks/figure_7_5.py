@@ -8,7 +8,8 @@
 A row is a skill that one command makes, which its file names. Those on the base in the three mazes
 take what their recipe takes, for every seed. All others are baselines in the first maze, take
 --steps, and are measured for the first seed only, unless --rows names them. The recipe is the same
-everywhere, but for the temperature: one layer has that of the base, whose actions it shares.
+everywhere, but for temperature and kind of policy: one layer has those of the base, whose actions
+it shares.
 """
 
 from __future__ import annotations
@@ -55,7 +56,11 @@ def command(row: str, world: str, base: Skill, seed: int, steps: int) -> list[st
     maze = goal(world, row)
     moving = f"1*{maze}+1*{maze}_roam"
     limit = ["--set", f"train.steps={steps}"]
-    single = [*limit, "--set", f"sac.alpha={base.alpha:g}"]
+    kind = base.manifest.config["sac"]["policy"]
+    _, recipe = task(maze).recipe
+    of_base = ["--set", f"sac.policy={kind}"] * (kind != recipe["sac.policy"])
+    limited = [*limit, *of_base]
+    single = [*limited, "--set", f"sac.alpha={base.alpha:g}"]
     layer = ["stack", base.reference, "--task", maze]
     begun = ["--from", base.reference]
     words = {
@@ -66,7 +71,7 @@ def command(row: str, world: str, base: Skill, seed: int, steps: int) -> list[st
         "tuned": ["train", maze, *begun, *single],
         "scratch_moving": ["train", moving, *single],
         "four_couplings": ["train", maze, *single, "--set", "sac.flow.couplings=4"],
-        "half_temperature": ["train", maze, *limit, "--set", f"sac.alpha={base.alpha / 2:g}"],
+        "half_temperature": ["train", maze, *limited, "--set", f"sac.alpha={base.alpha / 2:g}"],
         "tuned_moving": ["train", moving, *begun, *single],
     }
     return [*words[row], "--seed", str(seed)]

@@ -75,8 +75,8 @@ POINT_HELD = {"stack.hold": 3, "sac.alpha": 1.0}
 ANT = {
     "sac.alpha": 0.15,
     "explore.correlation": 0.99,
-    "train.steps": 300_000,
-    "train.evaluate_every": 25_000,
+    "train.steps": 150_000,
+    "train.evaluate_every": 10_000,
 }
 ANT_HELD = {"stack.hold": 10, "sac.alpha": 1.5, "explore.correlation": 0.9}
 SHORT, LONG = (f"point_roam, episodes of {seconds} s" for seconds in (5, 15))
