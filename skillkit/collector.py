@@ -158,7 +158,7 @@ class Collector:
         u = self._choose(policies, self.obs)
         action, pre_tanh = self.prior.action(u).numpy(), u.numpy()
         native = self.spec.native(action)
-        there = self.turning.done(native) if self.turning else native
+        there = self.turning.acted(native) if self.turning else native
         world, reward, terminated, truncated, info = self.env.step(there)
         next_obs = self._seen(world)
         lasted = info.get(LASTED, np.ones(self.env.num_envs, np.int64))

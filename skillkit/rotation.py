@@ -48,10 +48,14 @@ def rotation(size: int, pairs: Sequence[Pair]) -> Rotation:
 
 
 def rotated(x: Any, cos: Any, sin: Any, of: Rotation) -> Any:
-    """R(delta) x by less than half a turn; -sin turns back. (..., O), (...,), (...,) -> (..., O)"""
+    """R(delta) x by up to half a turn; -sin turns back. (..., O), (...,), (...,) -> (..., O)
+
+    delta / 2 is the direction of (1 + cos delta, sin delta), also where that is short.
+    """
     cos, sin = cos[..., None], sin[..., None]
-    cos_half = ((1 + cos) / 2).clip(1e-12) ** 0.5
-    sin_half = sin / (2 * cos_half)
+    length = ((1 + cos) ** 2 + sin**2) ** 0.5
+    back = length == 0  # exactly half a turn
+    cos_half, sin_half = (1 + cos) / (length + back), (sin + back) / (length + back)
     whole = cos * of.whole * x + sin * (x @ of.turned)
     half = cos_half * of.half * x + sin_half * (x @ of.half_turned)
     return of.still * x + whole + half

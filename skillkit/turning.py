@@ -42,7 +42,7 @@ class Turning:
         index, sign = self.images.observation[self.frame], self.images.observation_sign[self.frame]
         return np.take_along_axis(obs, index, -1) * sign
 
-    def done(self, action: Array) -> Array:
+    def acted(self, action: Array) -> Array:
         """g^-1 a. (E, A) -> (E, A)"""
         index, sign = self.images.action[self.frame], self.images.action_sign[self.frame]
         found = np.empty_like(action)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from skillkit import train
+from skillkit import train, train_together
 from skillkit.collector import Collector, Exploration
-from skillkit.envs import Task, make, task
+from skillkit.envs import Task, make
 from skillkit.envs.symmetry import images
 from skillkit.envs.terms import Along
 from skillkit.errors import InvalidValue
@@ -32,7 +32,7 @@ DIRECTED = replace(ROAM, directed=TAUGHT)
 
 def collected(every: float = EVERY) -> tuple[ReplayBuffer, Task]:
     """Steps of nobody's policy, seen from one frame after another."""
-    spec, goal = DIRECTED.spec, taught(DIRECTED)
+    spec, goal = DIRECTED.spec, TAUGHT
     env = make(DIRECTED, ENVS, seed=0)
     replay = ReplayBuffer(ENVS * STEPS, spec.observation_dim, spec.action_dim, 0.9)
     exploration, generator = Exploration(turn_every=every), torch.Generator().manual_seed(0)
@@ -71,7 +71,7 @@ def test_the_deed_is_turned_back_as_what_is_seen_is_turned() -> None:
     turning = Turning(table, 1, 8, torch.Generator())
     turning.frame = np.arange(8)
     seen = turning.seen(np.tile([0.0, 0.0, 1.0, 0.5], (8, 1)))  # a velocity, and a force along it
-    np.testing.assert_array_equal(turning.done(seen[:, 2:]), np.tile([1.0, 0.5], (8, 1)))
+    np.testing.assert_array_equal(turning.acted(seen[:, 2:]), np.tile([1.0, 0.5], (8, 1)))
 
 
 def test_it_learns_one_way_and_its_images_are_the_others() -> None:
@@ -103,8 +103,16 @@ def test_without_a_frame_to_turn_to_it_is_refused() -> None:
 
 
 def test_the_task_itself_is_taught_where_nothing_is_directed() -> None:
-    assert all(taught(plain) is plain for plain in (ROAM, task("push_x")))
-    assert taught(DIRECTED) is TAUGHT
+    assert taught([DIRECTED]) == [TAUGHT] and taught([ROAM]) == [ROAM]
+    assert taught([DIRECTED, ROAM]) == [DIRECTED, ROAM]
+
+
+@pytest.mark.parametrize("tasks", [["locomotion", "ant_run"], ["2*locomotion"]])
+def test_a_recipe_for_one_way_is_for_nothing_else(tasks: list[str]) -> None:
+    brief = {"train.steps": 48, "train.warmup": 32, "train.evaluation_episodes": 2}
+    brief |= {"train.final_episodes": 2, "train.every_frame": False}
+    for skill in train_together(tasks, settings=brief):
+        assert skill.manifest.config["explore"]["turn_every"] == 0
 
 
 def test_a_stopped_training_goes_on_in_its_frames(tmp_path: Path) -> None:

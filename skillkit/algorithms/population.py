@@ -27,7 +27,7 @@ class Population:
     """
 
     def __init__(self, learners: Sequence[SAC], record: Record | None = None) -> None:
-        """`record`: how the kernels are; None: as a CUDA graph on a GPU, and not at all elsewhere.
+        """`record`: how kernels are recorded; None: as a CUDA graph on a GPU, elsewhere not at all.
 
         Raises:
             InvalidValue: the learners differ in more than what they have learned.

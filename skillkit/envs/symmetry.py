@@ -2,7 +2,7 @@
 
 A symmetry of a domain maps every transition onto another one that its physics allows just as well:
 observation and action are permuted, and some entries change their sign. And where the world has no
-preferred direction it may be turned about its vertical by any angle, whatever stands in it.
+preferred direction it may be turned about its vertical by any angle, with all that is in it.
 """
 
 from __future__ import annotations

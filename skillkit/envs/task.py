@@ -100,10 +100,11 @@ class Task:
             robot, such as walls. Skills of different scenes do not compose.
         inputs: names of the observation entries that policies and Q-functions read; None: all.
         symmetric: whether reward, start and termination are the same for every image under the
-            domain's symmetries, so that a learner may take one for the other.
+            domain's symmetries and its rotation, so that a learner may take one for the other.
         directed: what the policy of a symmetric task is taught in its one frame; None: the task. Of
-            ways that are equally good it should prefer one: the other frames have the others. It
-            may also end sooner than the task, for a margin.
+            ways that are equally good its terms should prefer one: the other frames have the
+            others. It may also end sooner than the task, for a margin, but in every direction
+            alike.
         recipe: (algorithm, settings), plain data that the workflow validates; None: the domain's.
         file: where it is declared; filled in by the catalogue.
         parts: (weight, task) of a composed task.

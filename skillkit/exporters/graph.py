@@ -164,18 +164,23 @@ def _rotated_back(
     def sum_(x: str) -> str:
         return graph.add("ReduceSum", x, np.array([1], np.int64), keepdims=1)
 
+    def length_of(*parts: str) -> tuple[str, str]:
+        """Of a vector, 1 where it has none; and whether it has none, as a number."""
+        length = graph.add("Sqrt", sum_(graph.joined(*(graph.add("Mul", x, x) for x in parts))))
+        none = graph.add("Cast", graph.add("Equal", length, 0.0), to=TensorProto.FLOAT)
+        return graph.add("Add", length, none), none
+
     ways = np.array(part.config["directions"], np.float32)
     way = graph.add("Gather", ways / np.linalg.norm(ways, axis=1, keepdims=True), frame, axis=0)
-    length = graph.add("Sqrt", sum_(graph.add("Mul", compass, compass)))
-    none = graph.add("Cast", graph.add("Equal", length, 0.0), to=TensorProto.FLOAT)
-    length = graph.add("Add", length, none)
+    length, none = length_of(compass)
     across = graph.add("MatMul", compass, np.array([[0, -1], [1, 0]], np.float32))
     along = graph.add("Add", sum_(graph.add("Mul", compass, way)), none)
     cos = graph.add("Div", along, length)
     sin = graph.add("Neg", graph.add("Div", sum_(graph.add("Mul", across, way)), length))
-    halved = graph.add("Div", graph.add("Add", cos, 1.0), 2.0)
-    cos_half = graph.add("Sqrt", graph.add("Max", halved, 1e-12))
-    sin_half = graph.add("Div", sin, graph.add("Mul", cos_half, 2.0))
+    cos_and_1 = graph.add("Add", cos, 1.0)
+    length, back = length_of(cos_and_1, sin)
+    cos_half = graph.add("Div", cos_and_1, length)
+    sin_half = graph.add("Div", graph.add("Add", sin, back), length)
     of = rotation(part.config["observation_dim"], [(i, j, share) for i, j, share in pairs])
     found = graph.add("Mul", obs, of.still)
     for mask, turn, c, s in (

@@ -77,6 +77,8 @@ class SymmetricPolicy(Policy):
         if pairs and not bool((length > 0).all()):
             raise InvalidValue("a world that turns needs directions to turn to")
         self.register_buffer("ways", self.compass / length, persistent=False)
+        if not pairs:
+            return
         for name, table in rotation(self.observation_dim, pairs)._asdict().items():
             self.register_buffer(f"rotation_{name}", torch.from_numpy(table), persistent=False)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from skillkit.fan import Fan
 from skillkit.policies import Policy, SymmetricPolicy
 from skillkit.policies.symmetric import COMPASS, turned_back
 from skillkit.replay import ReplayBuffer, union
+from skillkit.rotation import Pair
 from skillkit.types import Array
 
 Tables = tuple[list[list[int]], list[list[int]]]  # of states and actions, as a policy takes them
@@ -41,8 +42,8 @@ def in_every_frame(policy: Policy, played: Evaluation) -> SymmetricPolicy:
         raise InvalidValue(f"{task.name} has no frames: it prefers a direction, or has no plane")
     found = images(task.spec, task.on.symmetries)
     way = np.mean(Fan(played).displacement, axis=0)
-    ways, pairs = _directions(found, task, way), rotation_pairs(task.on)
-    return SymmetricPolicy(policy, _tables(found), ways.tolist(), pairs)
+    ways = _directions(found, task, way)
+    return SymmetricPolicy(policy, _tables(found), ways.tolist(), _pairs(task))
 
 
 def can_turn(task: Task) -> bool:
@@ -50,13 +51,14 @@ def can_turn(task: Task) -> bool:
     return task.symmetric and task.on.plane is not None
 
 
-def taught(task: Task) -> Task:
-    """What the policy of a task is taught in its one frame: `task.directed`, if there is one.
+def taught(tasks: Sequence[Task]) -> list[Task]:
+    """What the policies of a run are taught in their one frame: `directed`, if all tasks have it.
 
     Ways that are equally good are learned as none: at the end of a stride nothing says where it was
     going. One that is preferred is soon learned, and its images are the others.
     """
-    return task.directed if task.directed is not None and can_turn(task) else task
+    found = [task.directed for task in tasks if task.directed is not None and can_turn(task)]
+    return found if len(found) == len(tasks) else [*tasks]
 
 
 def lived_in_every_frame(
@@ -86,7 +88,7 @@ def lived_in_every_frame(
     drawn = torch.randn(frames * max(size, 100), COMPASS, generator=generator)
     said = policy.frame(drawn)
     known = policy.frames == _tables(images(task.spec, task.on.symmetries))
-    same = list(policy.pairs) == rotation_pairs(task.on)
+    same = list(policy.pairs) == _pairs(task)
     if not known or not same or not bool((said == 0).any()):
         raise IncompatibleSkills(
             f"the frames of the base's policy are not those of the domain {task.domain} any more; "
@@ -99,9 +101,8 @@ def lived_in_every_frame(
             continue
         compass = here[torch.arange(size) % len(here)]
         way = policy.ways[g].expand(len(lengths), COMPASS)
-        if policy.pairs and in_the_open:  # the world of an episode is turned as a whole
+        if policy.pairs:  # the world of an episode is turned as a whole
             way = functional.normalize(here[torch.arange(len(lengths)) % len(here)])
-        if policy.pairs:
             compass = compass.norm(dim=-1, keepdim=True) * way.repeat_interleave(lengths, 0)
         image = _image(stored, policy, torch.tensor(g), way)
         replays.append(ReplayBuffer.from_episodes(image, replay.gamma))
@@ -119,6 +120,11 @@ def _image(
     ways = way.repeat_interleave(stored["lengths"].long() + 1, 0)
     world = policy.towards(found["observations"], ways, g.expand(len(ways)))
     return {**found, "observations": world}
+
+
+def _pairs(task: Task) -> list[Pair]:
+    """What turns with the world by any angle: nothing in a scene, whose walls stay."""
+    return rotation_pairs(task.on) if task.scene is None else []
 
 
 def _tables(found: Images) -> Tables:

@@ -21,7 +21,7 @@ from skillkit.algorithms import ALGORITHMS, Learner
 from skillkit.augmentation import Augmentation
 from skillkit.collector import Collector
 from skillkit.envs import Task, combine, make
-from skillkit.envs.symmetry import images
+from skillkit.envs.symmetry import images, rotation_of
 from skillkit.errors import CorruptSkill, InvalidValue, NonFinite, RunConflict
 from skillkit.manifest import Parent
 from skillkit.policies import Policy
@@ -105,8 +105,10 @@ class Run:
         """`begins_with`: how many transitions the replay will hold before the first step."""
         config, loop = configs[algorithm], configs["train"]
         shared = combine(tasks)  # a single task is itself
-        in_one_frame = loop.every_frame and base is None
-        played = [taught(task) for task in tasks] if in_one_frame else [*tasks]
+        played = taught(tasks) if loop.every_frame and base is None else [*tasks]
+        if shared.symmetric:  # what is wrong with its domain is said now, and not at the end
+            images(shared.spec, shared.on.symmetries)
+            rotation_of(shared.on)
         self.algorithm, self.seed, self.device, self.steps = algorithm, seed, device, loop.steps
         self.identity = {"task": shared.name, "algorithm": algorithm, "seed": seed} | {
             f"{algorithm}.{key}": value
@@ -116,6 +118,10 @@ class Run:
         self.identity |= {
             f"train.{key}": getattr(loop, key) for key in ("environments", "precision", "compile")
         }
+        if (every := configs["explore"].turn_every) > 0:
+            self.identity["explore.turn_every"] = every
+        if played != [*tasks]:
+            self.identity["train.every_frame"] = True
         self.identity |= {} if base is None else base.identity
         if "reuse" in configs:
             self.identity["reuse.updates"] = configs["reuse"].updates
@@ -146,7 +152,7 @@ class Run:
             _check_symmetric("replay.symmetric", shared, base)
             self.augment = Augmentation(images(spec, shared.on.symmetries), device)
         generator, turning = torch.Generator().manual_seed(noises), None
-        if every := configs["explore"].turn_every:
+        if every:
             _check_symmetric("explore.turn_every", shared, base)
             turning = Turning(shared.on, every, loop.environments, generator)
         relabelled = played if len(tasks) > 1 or turning else ()

@@ -20,7 +20,7 @@ from skillkit.workflows.loop import Checkpoint, learn
 from skillkit.workflows.reuse import REUSE_HOLD, ReuseConfig, begin, experience
 from skillkit.workflows.run import Run
 from skillkit.workflows.settings import check_seed
-from skillkit.workflows.train import configure, finished
+from skillkit.workflows.train import configure, finished, without_frames
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def stack(
     below = load(base) if isinstance(base, str) else base
     found = find_task(task) if isinstance(task, str) else task
     label = default_name(below.name, found) if name is None else check_name(name)
-    recipe_algorithm, recipe = found.recipe
+    recipe_algorithm, recipe = found.recipe[0], without_frames(found.recipe[1])
     algorithm = algorithm or recipe_algorithm
     tables: dict[str, type] = {"stack": StackConfig}
     if reuse_replay:

@@ -33,7 +33,7 @@ from skillkit.workflows.common import (
     score,
     summary,
 )
-from skillkit.workflows.frames import can_turn, in_every_frame
+from skillkit.workflows.frames import can_turn, in_every_frame, taught
 from skillkit.workflows.loop import Checkpoint, TrainConfig, learn
 from skillkit.workflows.run import Run, Trainee
 from skillkit.workflows.settings import check_seed, plain, resolve
@@ -135,6 +135,8 @@ def train_together(
     found = [find_task(task) if isinstance(task, str) else task for task in tasks]
     names = check_names(found, name)
     recipe_algorithm, recipe = found[0].recipe
+    if taught(found) == found:
+        recipe = without_frames(recipe)
     algorithm = algorithm or recipe_algorithm
     settings = settings or {}
     configs = configure(algorithm, {**without_layers(recipe), **settings}, recipe_algorithm)
@@ -161,6 +163,11 @@ def train_together(
 def without_layers(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a recipe, but those of stacking alone."""
     return {key: value for key, value in recipe.items() if not key.startswith("stack.")}
+
+
+def without_frames(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a recipe, but for that of a single layer that is taught in one frame."""
+    return {key: value for key, value in recipe.items() if key != "explore.turn_every"}
 
 
 def configure(

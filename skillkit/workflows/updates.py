@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 
 def update(run: Run, count: int) -> None:
-    """So many updates of each learner, from the replay as it is; either way from the same batches.
+    """So many updates of each learner, from the replay as it is.
 
-    The sampler draws all that the first learner needs, then all of the second, and so on.
+    The sampler draws all that the first learner needs, then all of the second, and so on: on a CPU
+    both ways learn from the same batches.
     """
     source = run.replay, run.sampler, run.sampling, run.augment
     if run.population is None:

@@ -11,11 +11,12 @@ import pytest
 from gymnasium.vector import VectorEnv
 from mujoco.batch import Batch
 
-from skillkit.envs import domain, make, task, task_names
+from skillkit import train
+from skillkit.envs import Task, domain, make, task, task_names
 from skillkit.envs.mujoco import MujocoDomain
 from skillkit.envs.symmetry import Images, Symmetry, images, rotation_of
 from skillkit.errors import InvalidValue, UnknownName
-from skillkit.rotation import Pair, rotated, rotation
+from skillkit.rotation import Pair, Rotation, rotated, rotation
 from skillkit.types import Array, Entry, Spec
 from tests import toys
 
@@ -113,6 +114,18 @@ def test_the_physics_is_the_same_in_a_world_that_is_turned(name: str) -> None:
     assert np.abs(np.delete(obs, 4, 0) - obs[4]).max(axis=1).min() > 0.1
 
 
+@pytest.mark.parametrize("angle", [0.0, 1.0, -2.0, 3.1, 3.141, -3.1415, 3.14159, np.pi])
+def test_half_of_an_angle_by_hand(angle: float) -> None:
+    """In float32, up to half a turn."""
+    way = np.float32([np.cos(angle), np.sin(angle)])
+    if angle == np.pi:
+        way = np.float32([-1, 0])  # exactly
+    seen = rotated(np.float32([[1, 0, 1, 0]]), *way[:, None], rotation(4, [(0, 1, 1), (2, 3, 0.5)]))
+    wanted = [*way, np.cos(angle / 2), np.sin(angle / 2)]
+    np.testing.assert_allclose(seen, [wanted], atol=2e-3 if abs(angle) > 3.141 else 1e-4)
+    assert np.hypot(*seen[0, 2:]) == pytest.approx(1, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("pairs", "sentence"),
     [
@@ -156,9 +169,32 @@ def test_a_symmetric_task_judges_images_alike(name: str) -> None:
         rewards, ends = found.reward(*transition), found.terminated(*transition)
         np.testing.assert_allclose(rewards, rewards[0], rtol=1e-5)
         assert len(set(ends.tolist())) == 1
+        if (of := rotation_of(found.on)) is not None:
+            ways = np.linspace(-3, 3, 8)
+
+            def turned(x: Array, ways: Array = ways, of: Rotation = of) -> Array:
+                return np.asarray(rotated(np.tile(x, (8, 1)), np.cos(ways), np.sin(ways), of))
+
+            transition = turned(now[0]), np.tile(action, (8, 1)), turned(then[0])
+            np.testing.assert_allclose(found.reward(*transition), rewards[0], rtol=1e-5)
+            assert set(found.terminated(*transition).tolist()) == set(ends.tolist())
         now = then
     reads = set(found.reads or range(found.spec.observation_dim))
     assert all({abs(i) for i in row[sorted(reads)]} == reads for row in group.observation)
+
+
+def test_what_a_domain_says_wrongly_is_found_out_before_anything_is_learned() -> None:
+    mirror = {"x": "-x", "x_velocity": "-x_velocity"}, {"force_x": "-force_x"}
+
+    class Skew(type(domain("point"))):  # type: ignore[misc]
+        symmetries, rotation = (Symmetry(*mirror),), (("x", "north", 1.0),)
+
+    class Lame(type(domain("point"))):  # type: ignore[misc]
+        symmetries = (Symmetry({"x": "-north"}),)
+
+    for wrong in (Skew(), Lame()):
+        with pytest.raises(UnknownName, match="'north'"):
+            train(Task("t", wrong, "", task("point_roam").terms, 9, symmetric=True))
 
 
 def test_a_task_with_a_direction_is_not_symmetric() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,13 +29,13 @@ GROUP = images(WALK.spec, WALK.on.symmetries)  # quarter turns and mirrors
 every_kind = pytest.mark.parametrize("kind", ["real_nvp", "gaussian", "implicit"])
 
 
-def walker(kind: str = "real_nvp") -> SymmetricPolicy:
+def walker(kind: str = "real_nvp", scene: str | None = None) -> SymmetricPolicy:
     torch.manual_seed(0)
     spec = WALK.spec
     inside = stirred(POLICIES[kind](spec.observation_dim, spec.action_dim, (32,), WALK.reads))
     short = Task("w", WALK.on, "", WALK.terms, 20, inputs=WALK.inputs, symmetric=True)
     played = evaluate(lambda obs: np.full((len(obs), 8), 20.0), short, 4, 7, paths=True)
-    return in_every_frame(inside, played)
+    return in_every_frame(inside, replace(played, task=replace(short, scene=scene)))
 
 
 def image(x: Tensor, g: int, of: str) -> Tensor:
@@ -140,6 +141,16 @@ def test_it_leads_in_every_direction(kind: str) -> None:
         policy.act(world, torch.cat([3 * there, eps], 1))[near], here[near], atol=1e-4, rtol=1e-4
     )
     assert not torch.allclose(policy.act(world, torch.cat([way, eps], 1)), here, atol=1e-2)
+
+
+def test_what_stands_in_a_scene_does_not_turn() -> None:
+    policy, (obs, eps) = walker(scene="cross_maze.xml"), (torch.randn(9, 29), torch.randn(9, 8))
+    way = torch.tensor(policy.directions[1]).expand(9, 2)
+    beside = way + 0.1 * way.flip(1)
+    assert not policy.pairs and torch.equal(policy.frame(way), policy.frame(beside))
+    assert not any(name.startswith("rotation") for name, _ in policy.named_buffers())
+    a, b = (policy.act(obs, torch.cat([c, eps], 1)) for c in (way, beside))
+    assert torch.equal(a, b)
 
 
 def test_no_compass_at_all_is_the_first_frame() -> None:

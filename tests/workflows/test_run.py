@@ -203,6 +203,30 @@ def test_images_of_what_was_lived_where_the_task_has_them() -> None:
     assert share < 0.5  # one of eight on average
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"explore__turn_every": 0}, "explore.turn_every 10.0, not None"),
+        ({"explore__turn_every": 20}, "explore.turn_every 10.0, not 20.0"),
+        ({"explore__turn_every": 10, "train__every_frame": False}, "train.every_frame True, not"),
+    ],
+)
+def test_it_goes_on_in_its_frames_or_not_at_all(
+    tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    begun = run("locomotion", explore__turn_every=10)
+    begun.collector.step(())
+    begun.save(tmp_path)
+    with pytest.raises(RunConflict, match=sentence):
+        run("locomotion", **changes).load(tmp_path)
+
+
+def test_beside_a_task_that_prefers_a_direction_each_is_taught_itself() -> None:
+    """What is directed ends sooner, and an episode that two share has one end."""
+    both = [task("locomotion"), task("ant_run")]
+    assert Run(both, "sac", configure("sac", SETTINGS), 0, "cpu").collector.tasks == tuple(both)
+
+
 @pytest.mark.parametrize("expression", ["ant_run", "point_x"])
 def test_a_task_without_images_is_refused(expression: str) -> None:
     with pytest.raises(InvalidValue, match=f"{expression} prefers a direction, has a domain"):
