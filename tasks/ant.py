@@ -96,8 +96,7 @@ class Ant(MujocoDomain):
         "sac",
         {
             "sac.policy": "real_nvp",
-            # At .1 the latents lead everywhere and nowhere far; at .03 the robot walks, in one
-            # direction, which its symmetries turn into eight (docs/stacks.md, docs/LOG.md).
+            # At .1 the latents lead everywhere and nowhere far; at .03 the robot walks (docs/LOG.md).
             "sac.alpha": 0.03,
             "sac.hidden": (128, 128),
             "sac.learning_rate": 1e-3,
@@ -217,7 +216,7 @@ def go(name: str, summary: str, scene: str | None = None, **goal: float) -> Task
     )
 
 
-# In one frame one direction is taught, which the symmetries turn into eight, and to change it.
+# In one frame one direction is taught, and to change it; the others follow (docs/stacks.md).
 locomotion = replace(
     move("locomotion", "walk, in any direction", ant.speed()),
     symmetric=True,
