@@ -96,7 +96,7 @@ class Ant(MujocoDomain):
         "sac",
         {
             "sac.policy": "real_nvp",
-            # At .1 the latents lead everywhere and nowhere far; at .03 the robot walks (docs/LOG.md).
+            # At .1 the latents lead everywhere and nowhere far; at .03 it walks (docs/LOG.md).
             "sac.alpha": 0.03,
             "sac.hidden": (128, 128),
             "sac.learning_rate": 1e-3,
