@@ -107,8 +107,9 @@ def test_the_task_itself_is_taught_where_nothing_is_directed() -> None:
     assert taught([DIRECTED, ROAM]) == [DIRECTED, ROAM]
 
 
-@pytest.mark.parametrize("tasks", [["locomotion", "ant_run"], ["2*locomotion"]])
+@pytest.mark.parametrize("tasks", [["locomotion", "ant_run"], ["2*locomotion"], ["locomotion"]])
 def test_a_recipe_for_one_way_is_for_nothing_else(tasks: list[str]) -> None:
+    """Nor for the same task where train.every_frame=false leaves the one way out."""
     brief = {"train.steps": 48, "train.warmup": 32, "train.evaluation_episodes": 2}
     brief |= {"train.final_episodes": 2, "train.every_frame": False}
     for skill in train_together(tasks, settings=brief):

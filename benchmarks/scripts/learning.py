@@ -116,7 +116,8 @@ class Training:
         """Of the matrix products of one update of one learner."""
         with FlopCounterMode(display=False) as counter:
             trainee, run = self.run.trainees[0], self.run
-            trainee.update(run.replay, run.sampler, run.sampling, run.augment)
+            source = run.replay, run.sampler, run.sampling, run.augment
+            trainee.update(trainee.batch(*source))
         return float(counter.get_total_flops())
 
 

@@ -36,10 +36,7 @@ class TrainConfig:
     evaluate_every: int = 20_000  # environment steps between points of the learning curve
     evaluation_episodes: int = 20  # per point of the learning curve
     final_episodes: int = 100  # evaluated at the end, for the numbers and the picture of the card
-    every_frame: bool = (
-        True  # a symmetric task's policy acts in all frames, by a compass's latents,
-    )
-    # and is taught what its task has as `directed`
+    every_frame: bool = True  # a symmetric task is taught in one frame, and its policy acts in all
     threads: int = 1  # of the learner; small networks gain nothing from more
     precision: str = "float32"  # or bfloat16 for products between hidden layers: quicker if wide
     compile: bool = False  # updates as native code: a C++ compiler and half a minute, then quicker

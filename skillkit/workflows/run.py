@@ -71,15 +71,9 @@ class Trainee:
         batch = replay.sample(self.learner.config.batch_size, sampler, self.column, sampling)
         return augment(batch, sampler) if augment else batch
 
-    def update(
-        self,
-        replay: ReplayBuffer,
-        sampler: torch.Generator,
-        sampling: Sampling | None = None,
-        augment: Augmentation | None = None,
-    ) -> None:
+    def update(self, batch: Batch) -> None:
         """One update from such a batch."""
-        self.metrics = self.learner.update(self.batch(replay, sampler, sampling, augment))
+        self.metrics = self.learner.update(batch)
 
 
 class Run:

@@ -36,7 +36,7 @@ from skillkit.workflows.common import (
 from skillkit.workflows.frames import can_turn, in_every_frame, taught
 from skillkit.workflows.loop import Checkpoint, TrainConfig, learn
 from skillkit.workflows.run import Run, Trainee
-from skillkit.workflows.settings import check_seed, plain, resolve
+from skillkit.workflows.settings import check_seed, parse, plain, resolve
 from skillkit.workflows.tuning import begin_as
 
 
@@ -135,10 +135,11 @@ def train_together(
     found = [find_task(task) if isinstance(task, str) else task for task in tasks]
     names = check_names(found, name)
     recipe_algorithm, recipe = found[0].recipe
-    if taught(found) == found:
+    settings = settings or {}
+    every_frame = parse("train.every_frame", settings.get("train.every_frame", True), bool)
+    if not every_frame or taught(found) == found:
         recipe = without_frames(recipe)
     algorithm = algorithm or recipe_algorithm
-    settings = settings or {}
     configs = configure(algorithm, {**without_layers(recipe), **settings}, recipe_algorithm)
     config: TrainConfig = configs["train"]
     notify = on_event or (lambda event: None)

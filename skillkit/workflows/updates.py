@@ -27,7 +27,7 @@ def update(run: Run, count: int) -> None:
     if run.population is None:
         for trainee in run.trainees:
             for _ in range(count):
-                trainee.update(*source)
+                trainee.update(trainee.batch(*source))
     elif count:
         size = run.population.config.batch_size
         if run.sampling == Sampling():

@@ -38,7 +38,8 @@ def advance(one: Run, steps: int) -> None:
     """Collect, and learn once per step."""
     for _ in range(steps):
         one.collector.step([one.trainees[0].learner.policy])
-        one.trainees[0].update(one.replay, one.sampler)
+        trainee = one.trainees[0]
+        trainee.update(trainee.batch(one.replay, one.sampler))
 
 
 @pytest.fixture(scope="module")
@@ -195,9 +196,8 @@ def test_images_of_what_was_lived_where_the_task_has_them() -> None:
     symmetric.collector.step(())
     met = []
     symmetric.trainees[0].learner.update = lambda batch: met.append(batch) or {}  # type: ignore[assignment, func-returns-value]
-    symmetric.trainees[0].update(
-        symmetric.replay, symmetric.sampler, symmetric.sampling, symmetric.augment
-    )
+    source = symmetric.replay, symmetric.sampler, symmetric.sampling, symmetric.augment
+    symmetric.trainees[0].update(symmetric.trainees[0].batch(*source))
     lived = {tuple(row) for row in symmetric.replay.all().obs.tolist()}
     share = sum(tuple(row) in lived for row in met[0].obs.tolist()) / 64
     assert share < 0.5  # one of eight on average
