@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skillkit.envs import MujocoDomain, Task, Term
+from skillkit.envs.mujoco import body_id
 from skillkit.envs.terms import Effort, Separation, distance
 from skillkit.types import Array, Entry
 
@@ -66,7 +67,7 @@ class Pusher(MujocoDomain):
 
     def observe(self, batch: Batch) -> Array:
         """Joints, the fork's centre of mass, the puck. -> (E, 12)"""
-        fork, puck = batch.model.body("fork").id, batch.model.body("puck").id
+        fork, puck = body_id(batch.model, "fork"), body_id(batch.model, "puck")
         arm = batch.qpos[:, :3], batch.qvel[:, :3]
         return np.concatenate((*arm, batch.subtree_com[:, fork], batch.xpos[:, puck]), axis=-1)
 

@@ -107,16 +107,13 @@ class MujocoSimulation:
 
     def __init__(self, domain: MujocoDomain, model: MjModel, num_envs: int, threads: int) -> None:
         import mujoco
-        from mujoco.batch import Batch
 
         self.domain = domain
-        self.batch = Batch(model, num_envs, threads, persistent=num_envs <= PERSISTENT)
+        self.batch = _batch()(model, num_envs, threads, persistent=num_envs <= PERSISTENT)
         # After a plain step, derived fields (positions of bodies, sensors) are one substep behind
         # the state; this stage brings them up to date. A persistent batch goes on from there.
         self._fresh = mujoco.mjtStage.mjSTAGE_VEL
         self._untouched = mujoco.mjtStage.mjSTAGE_NONE
-        # Live views; a batch would make them anew whenever they are asked for.
-        vars(self.batch).update({name: self.batch.bind(name) for name in ("qpos", "qvel", "ctrl")})
         domain.observe(self.batch)  # binds what it reads: only bound fields are kept current
 
     def reset(self, ids: Array, starts: Sequence[Any]) -> None:
@@ -139,6 +136,25 @@ class MujocoSimulation:
     def load_state(self, state: Array) -> None:
         self.batch.state[:] = state
         self.batch.forward(stage=self._fresh)
+
+
+@cache
+def _batch() -> type[Batch]:
+    """MuJoCo's batch, with the live view of a field kept once it has been asked for."""
+    from mujoco.batch import Batch
+
+    class Viewed(Batch):  # type: ignore[misc]  # MuJoCo has no types
+        def __getattr__(self, name: str) -> Any:
+            view = self.__dict__[name] = super().__getattr__(name)
+            return view
+
+    return Viewed
+
+
+@cache
+def body_id(model: MjModel, name: str) -> int:
+    """Where a body is in the fields of the batch, looked up once."""
+    return int(model.body(name).id)
 
 
 @cache
