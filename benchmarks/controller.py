@@ -5,8 +5,8 @@
     python benchmarks/controller.py --show
 
 17 observations, 6 actions, one thread. The floor is what NumPy needs for the matrix products of
-the policy alone. In the control loop the controller's seconds alternate with those of an empty
-loop, which misses what the machine itself misses.
+the policy alone. In the control loop the controllers' seconds alternate with those of an empty
+loop and of one that spins as long as the longest call takes: they miss what the machine misses.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ ROWS = {
     "loop": "control loop",
 }
 GROWTH = 200_000  # calls
+CALLS = 1_000  # that tell how long the spinning loop spins
+SPINNING = "spinning as long as stacked"
 
 Act = Callable[[Array], Any]
 
@@ -214,12 +217,21 @@ def loop(act: Act, seconds: float) -> Figures:
 
 
 def control_loops(seconds: float) -> dict[str, dict[str, list[float]]]:
-    """The controllers' loops and an empty one, a second each in turn."""
+    """The controllers' loops, an empty one and one that spins, a second each in turn."""
     acts: dict[str, Act] = {kind: ours(kind) for kind in list(ROWS)[:3]}
-    acts["empty loop"] = lambda obs: None
+    obs = np.zeros(SIZES[0], np.float32)
+    longest = max(timed(act, obs, CALLS)["p50"] for act in acts.values()) / 1e6
+    acts |= {"empty loop": lambda obs: None, SPINNING: partial(spin, longest)}
     slice_ = min(1.0, seconds)
     loops = {name: _looping(act, slice_) for name, act in acts.items()}
     return in_turn(loops, max(1, round(seconds / slice_)))
+
+
+def spin(seconds: float, obs: Array) -> None:
+    """Keep the processor for that long, without any work."""
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass
 
 
 def _looping(act: Act, seconds: float) -> Callable[[], Figures]:

@@ -94,7 +94,15 @@ def test_a_controller_is_timed(get: Get, tmp_path: Path) -> None:
         assert {"skillkit", "skillkit, sampled", "products alone"} <= figures.keys()
         for each in figures.values():
             assert all(0 < a <= b for a, b in zip(each["p50"], each["worst"], strict=True))
-    assert found["loop"]["figures"]["empty loop"]["periods"] == [20]
+    loops = found["loop"]["figures"]
+    assert loops.keys() == {
+        "gaussian",
+        "real_nvp",
+        "stacked",
+        "empty loop",
+        get("controller").SPINNING,
+    }
+    assert all(each["periods"] == [20] for each in loops.values())
     assert found["growth"]["figures"]["stacked"]["calls"] == 400
     assert made.stdout == run(get("controller"), tmp_path, "--show").stdout
     assert made.stdout == (tmp_path / "controller.md").read_text().strip() + "\n"
