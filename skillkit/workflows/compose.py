@@ -39,6 +39,7 @@ from skillkit.workflows.common import (
     summary,
 )
 from skillkit.workflows.extract import InstantConfig, distil, seconds_per_action
+from skillkit.workflows.frames import of_another_task
 from skillkit.workflows.settings import check_seed, plain, resolve, spawn
 
 
@@ -199,6 +200,12 @@ def _add(
         raise IncompatibleSkills(
             f"{stacks[0]} is a stack, whose Q-function judges latents and not actions; compose "
             "skills of one layer, and stack on what comes of them"
+        )
+    if taught := [skill for skill in parts if of_another_task(skill)]:
+        raise IncompatibleSkills(
+            f"{taught[0].name} was taught one way and goes all others by symmetry, so its "
+            f"Q-function is not of {taught[0].task}; train one whose is: skillkit train "
+            f"{taught[0].task} --set train.every_frame=false"
         )
     rules.check_compatible([part.manifest for part in parts])
     w = rules.check_weights(weights, len(parts))

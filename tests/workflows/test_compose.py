@@ -254,6 +254,13 @@ def test_another_domain_is_refused(x: Skill, pendulum: Skill) -> None:
         quick(x, pendulum)
 
 
+def test_one_that_was_taught_another_task_is_refused() -> None:
+    """Its Q-function is of one direction, and the sum would be called by all of them."""
+    said = "locomotion was taught one way.*skillkit train locomotion --set train.every_frame=false"
+    with pytest.raises(IncompatibleSkills, match=said):
+        compose(["locomotion", "locomotion"])
+
+
 def test_a_skill_without_temperature_is_refused(x: Skill, greedy: Skill) -> None:
     with pytest.raises(InvalidValue, match="a temperature must be positive.*train them with alpha"):
         quick(x, greedy)
