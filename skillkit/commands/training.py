@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from skillkit import console
 from skillkit.commands.options import (
@@ -30,6 +31,10 @@ def _seconds(ctx: click.Context, parameter: click.Parameter, value: float) -> fl
     if not 0 <= value < math.inf:  # nor NaN
         raise InvalidValue(f"--checkpoint-every takes a number of seconds from 0 on, not {value}")
     return value
+
+
+def _seeds(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[int] | None:
+    return None if value is None else [SEED(part, parameter, ctx) for part in value.split(",")]
 
 
 def _training_options(command: Command) -> Command:
@@ -71,10 +76,15 @@ def _training_options(command: Command) -> Command:
 @click.option(
     "--from", "parent", metavar="SKILL", help="Begin as the policy of SKILL: fine-tune it."
 )
+@click.option(
+    "--seeds", metavar="LIST", callback=_seeds, help="Several at once, 0,1,2: a version for each."
+)
 @_training_options
 def train(
     expressions: tuple[str, ...],
     parent: str | None,
+    seeds: list[int] | None,
+    seed: int,
     name: str | None,
     resume: bool,
     checkpoint_every: float,
@@ -92,16 +102,22 @@ def train(
     from skillkit.envs import task as find_task
     from skillkit.skill import load
     from skillkit.workflows import train as workflow
+    from skillkit.workflows.seeds import check_seeds
     from skillkit.workflows.settings import assignments
+
+    given = click.get_current_context().get_parameter_source("seed")
+    if seeds is not None and given is not ParameterSource.DEFAULT:
+        raise InvalidValue("--seed and --seeds exclude each other; leave one of them out")
+    drawn = check_seeds([seed] if seeds is None else seeds)
 
     wanted = [find_task(expression) for expression in expressions]
     where = open_registry(registry)
-    label = workflow.run_name(workflow.check_names(wanted, name))
+    label = workflow.run_name(workflow.check_names(wanted, name), drawn)
     options |= {"settings": assignments(pairs), "name": name}
     options["parent"] = None if parent is None else load(parent, where)
 
     def learn(**run: Any) -> list[Skill]:
-        return [*workflow.train_together(wanted, **options, **run)]
+        return [*workflow.train_seeds(wanted, drawn, **options, **run)]
 
     _learned(where, label, resume, checkpoint_every, tensorboard, learn)
 

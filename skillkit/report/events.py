@@ -1,7 +1,7 @@
 """TensorBoard: what a workflow reports, as event files; an `on_event` callback.
 
     <folder>/train              means over the latest batch and the latest episodes
-    <folder>/evaluation/<task>  the points of the learning curve
+    <folder>/evaluation/<task>  the points of the learning curve; of several seeds <task>.seed<k>
     <folder>/fit                the critics of a stack on what its base had stored
 
 The tags are the names of docs/metrics.md, so that the return of training and that of evaluation
@@ -60,10 +60,11 @@ class Events:
         kind, where = event["kind"], event.get("task", event.get("skill", ""))
         run = {"progress": "train"}.get(kind, kind)
         if kind == "evaluation":
-            run += "/" + re.sub(r"[^\w.+-]", "_", str(where))
+            seed = f".seed{event['seed']}" if "seed" in event else ""
+            run += "/" + re.sub(r"[^\w.+-]", "_", str(where)) + seed
         step = int(event.get("step", event.get("update", self._step)))
         self._step = step if kind == "progress" else self._step
-        counts = ("step", "steps", "update")
+        counts = ("step", "steps", "update", "seed")
         numbers = {k: v for k, v in event.items() if isinstance(v, int | float) and k not in counts}
         if self._writing and numbers:
             try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -95,10 +95,13 @@ def summary(found: Evaluation) -> dict[str, Any]:
     return {"episodes": found.episodes, "seed": found.seed, **found.summary()}
 
 
-def command_line(command: str, *arguments: str, seed: int, settings: Mapping[str, Any]) -> str:
+def command_line(
+    command: str, *arguments: str, seed: int | Sequence[int], settings: Mapping[str, Any]
+) -> str:
     """What to type to make a skill again."""
+    which = f"--seed {seed}" if isinstance(seed, int) else f"--seeds {_text(seed)}"
     pairs = [f"--set {key}={_text(value)}" for key, value in settings.items()]
-    return " ".join(["skillkit", command, *arguments, f"--seed {seed}", *pairs])
+    return " ".join(["skillkit", command, *arguments, which, *pairs])
 
 
 def _text(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from skillkit.errors import InvalidValue, NonFinite, UnknownName
 from skillkit.networks import PRECISIONS, precision
 from skillkit.workflows.common import Event, OnEvent, check_finite, score
 from skillkit.workflows.run import Run, Trainee, numbers
+from skillkit.workflows.seeds import Seeds
 from skillkit.workflows.updates import update
 
 
@@ -55,39 +56,51 @@ class TrainConfig:
 
 
 def learn(
-    run: Run, config: TrainConfig, notify: OnEvent, checkpoint: Checkpoint | None
+    learning: Run | Seeds, config: TrainConfig, notify: OnEvent, checkpoint: Checkpoint | None
 ) -> Iterator[dict[str, Any]]:
     """The loop: yields a row of a learning curve for each skill at each evaluation."""
-    collector, trainees = run.collector, run.trainees
-    policies = [trainee.learner.policy for trainee in trainees]
+    runs, trainees = learning.runs, learning.trainees
+    collector = runs[0].collector  # whose steps are those of all
     while collector.steps < config.steps:
         before = collector.steps
-        try:
-            warm = collector.steps >= config.warmup or run.parent is not None
-            collector.step(policies if warm else ())
-        except NonFinite:
-            _check(trainees, collector.steps)  # a diverged policy is not the task's fault
-            raise
+        for run in runs:
+            _collect(run, config)
         if collector.steps >= config.warmup:
-            run.owed += (collector.steps - before) / config.update_every
+            due = [run.owes((collector.steps - before) / config.update_every) for run in runs]
             for trainee in trainees:
                 trainee.learner.anneal(min(1.0, collector.steps / config.steps))
-            with precision(config.precision, run.device):
-                update(run, int(run.owed))
-            run.owed %= 1
-        due = _crossed(before, collector.steps, config.evaluate_every) or _done(run, config)
+            with precision(config.precision, learning.device):
+                update(learning, due[0])
+        done = collector.steps >= config.steps
+        evaluating = _crossed(before, collector.steps, config.evaluate_every) or done
         reporting = _crossed(before, collector.steps, PROGRESS_EVERY)
-        if due or reporting:
+        if evaluating or reporting:
             _check(trainees, collector.steps)
-        for trainee in trainees * due:
-            found = score(trainee.policy, trainee.task, config.evaluation_episodes)
-            row = {"step": collector.steps, **numbers(trainee.metrics), **found.means()}
-            trainee.curve.append(row)
-            yield {"task": trainee.task.name, **row}
+        for run in runs * evaluating:
+            yield from _evaluate(run, config, {"seed": run.seed} if len(runs) > 1 else {})
         if reporting:
-            notify(_progress(run, config))
+            notify(_progress(learning, config))
             if checkpoint is not None:
-                checkpoint(run.save)
+                checkpoint(learning.save)
+
+
+def _collect(run: Run, config: TrainConfig) -> None:
+    """One step of each environment: uniform actions at first, then those of the policies."""
+    warm = run.collector.steps >= config.warmup or run.parent is not None
+    try:
+        run.collector.step([trainee.learner.policy for trainee in run.trainees] if warm else ())
+    except NonFinite:
+        _check(run.trainees, run.collector.steps)  # a diverged policy is not the task's fault
+        raise
+
+
+def _evaluate(run: Run, config: TrainConfig, which: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    """The next row of each skill's learning curve."""
+    for trainee in run.trainees:
+        found = score(trainee.policy, trainee.task, config.evaluation_episodes)
+        row = {"step": run.collector.steps, **numbers(trainee.metrics), **found.means()}
+        trainee.curve.append(row)
+        yield {"task": trainee.task.name, **which, **row}
 
 
 PROGRESS_EVERY = 1_000  # environment steps between progress events: the only host syncs
@@ -102,15 +115,11 @@ def _crossed(before: int, now: int, period: int) -> bool:
     return before // period != now // period
 
 
-def _done(run: Run, config: TrainConfig) -> bool:
-    return run.collector.steps >= config.steps
-
-
-def _progress(run: Run, config: TrainConfig) -> Event:
-    """Where the run stands; of several skills the averages."""
-    returns = run.collector.returns
+def _progress(learning: Run | Seeds, config: TrainConfig) -> Event:
+    """Where training stands; of several skills the averages."""
+    returns = [value for run in learning.runs for value in run.collector.returns]
     recent = {"return": sum(returns) / len(returns)} if returns else {}
-    each = [numbers(trainee.metrics) for trainee in run.trainees]
+    each = [numbers(trainee.metrics) for trainee in learning.trainees]
     averages = {key: sum(own[key] for own in each) / len(each) for key in each[0]}
-    steps = {"step": run.collector.steps, "steps": config.steps}
+    steps = {"step": learning.runs[0].collector.steps, "steps": config.steps}
     return {"kind": "progress", **steps, **averages, **recent}

@@ -95,8 +95,13 @@ class Run:
         device: str,
         base: Base | None = None,
         begins_with: int = 0,
+        alone: bool = True,
     ) -> None:
-        """`begins_with`: how many transitions the replay will hold before the first step."""
+        """
+        Args:
+            begins_with: how many transitions the replay will hold before the first step.
+            alone: whether its learners learn by themselves, and not with those of other seeds.
+        """
         config, loop = configs[algorithm], configs["train"]
         shared = combine(tasks)  # a single task is itself
         played = taught(tasks) if loop.every_frame and base is None else [*tasks]
@@ -128,7 +133,7 @@ class Run:
             Trainee(column, task, learner(spec, config, stream, device, inputs=task.reads), base)
             for column, (task, stream) in enumerate(zip(tasks, (first, *others), strict=True))
         ]
-        self.population = population(self.trainees, algorithm, loop, device)
+        self.population = population(self.trainees, algorithm, loop, device) if alone else None
         self.identity |= {} if self.population is None else {"train.stacked": True}
         if loop.compile:
             for trainee in self.trainees:
@@ -154,8 +159,20 @@ class Run:
             self.env, spec, self.replay, generator, configs["explore"], relabelled, turning
         )
         self.parent: Parent | None = None  # the skill that the policies began as, if any
-        self.owed = 0.0  # updates that each learner has not yet made for the steps taken
+        self.owed = 0.0  # part of an update that each learner has not made for the steps taken
         self._before, self._began = 0.0, time.monotonic()
+
+    @property
+    def runs(self) -> list[Run]:
+        """Itself: the one that is a `Seeds` of one."""
+        return [self]
+
+    def owes(self, updates: float) -> int:
+        """How many whole updates each learner has to make, when so many more are due."""
+        self.owed += updates
+        whole = int(self.owed)
+        self.owed -= whole
+        return whole
 
     @property
     def seconds(self) -> float:

@@ -36,7 +36,8 @@ from skillkit.workflows.common import (
 from skillkit.workflows.frames import can_turn, in_every_frame, taught
 from skillkit.workflows.loop import Checkpoint, TrainConfig, learn
 from skillkit.workflows.run import Run, Trainee
-from skillkit.workflows.settings import check_seed, parse, plain, resolve
+from skillkit.workflows.seeds import Seeds, check_seeds
+from skillkit.workflows.settings import parse, plain, resolve
 from skillkit.workflows.tuning import begin_as
 
 
@@ -131,7 +132,43 @@ def train_together(
     >>> [(skill.name, skill.manifest.siblings) for skill in both]
     [('point_x', ['point_y']), ('point_y', ['point_x'])]
     """
-    check_seed(seed)
+    return train_seeds(
+        tasks, [seed], settings=settings, algorithm=algorithm, parent=parent, name=name,
+        device=device, on_event=on_event, checkpoint=checkpoint, resume=resume,
+    )  # fmt: skip
+
+
+def train_seeds(
+    tasks: Sequence[Task | str],
+    seeds: Sequence[int],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    algorithm: str | None = None,
+    parent: Skill | str | None = None,
+    name: str | None = None,
+    device: str = "auto",
+    on_event: OnEvent | None = None,
+    checkpoint: Checkpoint | None = None,
+    resume: Path | None = None,
+) -> tuple[Skill, ...]:
+    """Learn the same with several seeds in step: what one seed shows may be its luck.
+
+    Each seed has environments, a replay and learners of its own, and learns what it would alone. On
+    a GPU, or with train.stacked=true, the learners of all seeds learn in one update.
+
+    Args:
+        tasks: as `train_together`, which see for the others, too.
+        seeds: that differ.
+
+    Returns:
+        One unsaved skill for each seed and task, one seed after the other.
+
+    >>> brief = {"train.steps": 400, "train.warmup": 300, "train.evaluation_episodes": 2}
+    >>> skills = train_seeds(["point_x"], [0, 1], settings=brief | {"train.final_episodes": 2})
+    >>> [(skill.name, skill.manifest.seed) for skill in skills]
+    [('point_x', 0), ('point_x', 1)]
+    """
+    seeds = check_seeds(seeds)
     found = [find_task(task) if isinstance(task, str) else task for task in tasks]
     names = check_names(found, name)
     recipe_algorithm, recipe = found[0].recipe
@@ -149,16 +186,25 @@ def train_together(
     options += [] if name is None else [f"--name {name}"]
     if algorithm != recipe_algorithm:
         options.append(f"--algorithm {algorithm}")
-    command = command_line("train", *options, seed=seed, settings=settings)
+    command = command_line(
+        "train", *options, seed=seeds[0] if len(seeds) == 1 else seeds, settings=settings
+    )
     with arithmetic(config.threads):
-        run = Run(found, algorithm, configs, seed, pick_device(device))
+        where, alone = pick_device(device), len(seeds) == 1
+        runs = [Run(found, algorithm, configs, seed, where, alone=alone) for seed in seeds]
+        learning = runs[0] if alone else Seeds(runs, algorithm, config)
         if begun is not None:
-            begin_as(run, begun)
+            for run in runs:
+                begin_as(run, begun)
         if resume is not None:
-            run.load(resume)
-        for event in learn(run, config, notify, checkpoint):
+            learning.load(resume)
+        for event in learn(learning, config, notify, checkpoint):
             notify({"kind": "evaluation", **event})
-        return tuple(finished(run, trainee, names, configs, command) for trainee in run.trainees)
+        return tuple(
+            finished(run, trainee, names, configs, command)
+            for run in runs
+            for trainee in run.trainees
+        )
 
 
 def without_layers(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,9 +256,10 @@ def check_names(tasks: Sequence[Task], name: str | None = None) -> list[str]:
     return [check_name(label) for label in ([name] if name is not None else names)]
 
 
-def run_name(names: Sequence[str]) -> str:
-    """What a run in progress is called: several skills share one."""
-    return names[0] if len(names) == 1 else check_name("+".join(names) + ".together")
+def run_name(names: Sequence[str], seeds: Sequence[int] = (0,)) -> str:
+    """What a run in progress is called: several skills share one, and so do several seeds."""
+    together = names[0] if len(names) == 1 else check_name("+".join(names) + ".together")
+    return together if len(seeds) == 1 else check_name(f"{together}.seeds")
 
 
 def finished(

@@ -1,4 +1,4 @@
-"""The updates that a run owes: of one learner after the other, or of all of them at once."""
+"""The updates that runs owe: of one learner after the other, or of all of them at once."""
 
 from __future__ import annotations
 
@@ -15,31 +15,41 @@ from skillkit.types import Batch
 
 if TYPE_CHECKING:
     from skillkit.workflows.run import Run, Trainee
+    from skillkit.workflows.seeds import Seeds
 
 
-def update(run: Run, count: int) -> None:
-    """So many updates of each learner, from the replay as it is.
+def update(learning: Run | Seeds, count: int) -> None:
+    """So many updates of each learner, from the replays as they are.
 
-    The sampler draws all that the first learner needs, then all of the second, and so on: on a CPU
-    both ways learn from the same batches.
+    A run's sampler draws all that its first learner needs, then all of the second, and so on: on a
+    CPU both ways learn from the same batches.
     """
-    source = run.replay, run.sampler, run.sampling, run.augment
-    if run.population is None:
-        for trainee in run.trainees:
-            for _ in range(count):
-                trainee.update(trainee.batch(*source))
+    if learning.population is None:
+        for run in learning.runs:
+            for trainee in run.trainees:
+                for _ in range(count):
+                    trainee.update(_batch(run, trainee))
     elif count:
-        size = run.population.config.batch_size
-        if run.sampling == Sampling():
-            batches = run.replay.sample_each(count, size, run.sampler)
-        else:
-            drawn = [trainee.batch(*source) for trainee in run.trainees for _ in range(count)]
-            columns = (torch.stack(column) for column in zip(*drawn, strict=True))
-            batches = Batch(*(column.unflatten(0, (-1, count)) for column in columns))
+        each = [_batches(run, count) for run in learning.runs]
+        batches = Batch(*(torch.cat(columns) for columns in zip(*each, strict=True)))
         for k in range(count):  # of (N, count, B, ...)
-            metrics = run.population.update(Batch(*(column[:, k] for column in batches)))
-        for index, trainee in enumerate(run.trainees):
+            metrics = learning.population.update(Batch(*(column[:, k] for column in batches)))
+        for index, trainee in enumerate(learning.trainees):
             trainee.metrics = {name: values[index] for name, values in metrics.items()}
+
+
+def _batch(run: Run, trainee: Trainee) -> Batch:
+    return trainee.batch(run.replay, run.sampler, run.sampling, run.augment)
+
+
+def _batches(run: Run, count: int) -> Batch:
+    """So many batches for each learner. -> (N, count, B, ...)"""
+    if run.sampling == Sampling():
+        size = run.trainees[0].learner.config.batch_size
+        return run.replay.sample_each(count, size, run.sampler)
+    drawn = [_batch(run, trainee) for trainee in run.trainees for _ in range(count)]
+    columns = (torch.stack(column) for column in zip(*drawn, strict=True))
+    return Batch(*(column.unflatten(0, (-1, count)) for column in columns))
 
 
 def population(
