@@ -71,12 +71,14 @@ def test_a_checkpoint_is_of_its_seeds(tmp_path: Path) -> None:
     begun = in_step(1, 2)
     for run in begun.runs:
         run.collector.step(())
-    begun.save(tmp_path)
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    begun.save(saved)
     with pytest.raises(RunConflict, match="has seed 1, seed 2; resume it with the same seeds"):
-        in_step(1, 3).load(tmp_path)
+        in_step(1, 3).load(saved)
     with pytest.raises(RunConflict, match="train.stacked None, not True"):
-        in_step(1, 2, **AT_ONCE).load(tmp_path)
-    in_step(2, 1).load(tmp_path)
+        in_step(1, 2, **AT_ONCE).load(saved)
+    in_step(2, 1).load(saved)
 
 
 @pytest.mark.parametrize("wrong", [[], [1, 1], [-1], [1.5]])
