@@ -41,7 +41,7 @@ class TrainConfig:
     threads: int = 1  # of the learner; small networks gain nothing from more
     precision: str = "float32"  # or bfloat16 for products between hidden layers: quicker if wide
     compile: bool = False  # updates as native code: a C++ compiler and half a minute, then quicker
-    stacked: bool | None = None  # a run's skills learn in one update; None: on a GPU, recorded
+    stacked: bool | None = None  # skills and seeds learn in one update; None: on a GPU, recorded
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
