@@ -5,6 +5,7 @@ Whatever goes wrong is one sentence and a non-zero exit status; a traceback is a
 
 from __future__ import annotations
 
+import statistics
 import sys
 import traceback
 import warnings
@@ -245,6 +246,18 @@ def announce(skill: Skill) -> None:
     numbers = [f"{k} {v}" for k, v in zip(("return", "distance"), shown, strict=True) if v != "-"]
     click.echo(f"saved {skill.reference}: {', '.join(numbers)}")
     click.echo(f"card and figure: {skill.folder}")
+
+
+def spread(skills: Sequence[Skill]) -> None:
+    """How far seeds differ in what one name was learned with, if there were several."""
+    found: dict[str, list[float]] = {}
+    for skill in skills:
+        returns = found.setdefault(skill.name, [])
+        returns.append(skill.metrics["evaluation"]["return"]["mean"])
+    for name, values in found.items():
+        if len(values) > 1:
+            middle, apart = statistics.mean(values), statistics.stdev(values)
+            click.echo(f"{name}, {len(values)} seeds: return {middle:.1f} ± {apart:.1f}")
 
 
 def layers(found: Manifest) -> dict[str, str]:

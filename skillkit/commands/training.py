@@ -193,3 +193,4 @@ def _learned(
         checkpoints.clear()
     for skill in saved:
         console.announce(skill)
+    console.spread(saved)

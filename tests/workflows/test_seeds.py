@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ def test_the_command(tmp_path: Path) -> None:
     brief = options(SETTINGS | {"sac.hidden": "16"})
     said = good("train", "point_x", "--seeds", "5,2", "--registry", tmp_path, *brief)
     assert "saved point_x@1" in said and "saved point_x@2" in said
+    assert re.search(r"point_x, 2 seeds: return -\d+\.\d ± \d+\.\d", said)
     first, second = (load(f"point_x@{version}", tmp_path) for version in (1, 2))
     assert (first.manifest.seed, second.manifest.seed) == (5, 2)
     assert all("skillkit train point_x --seeds 5,2 --set" in one.card for one in (first, second))
