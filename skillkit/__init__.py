@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from skillkit.workflows.compose import compose as compose
     from skillkit.workflows.stack import stack as stack
     from skillkit.workflows.train import train as train
-    from skillkit.workflows.train import train_seeds as train_seeds
     from skillkit.workflows.train import train_together as train_together
 
 __version__ = "0.1.0"
@@ -40,7 +39,6 @@ __version__ = "0.1.0"
 _HOME = {
     "train": "skillkit.workflows.train",
     "train_together": "skillkit.workflows.train",
-    "train_seeds": "skillkit.workflows.train",
     "compose": "skillkit.workflows.compose",
     "stack": "skillkit.workflows.stack",
     "load": "skillkit.skill",

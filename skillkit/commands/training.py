@@ -117,7 +117,7 @@ def train(
     options["parent"] = None if parent is None else load(parent, where)
 
     def learn(**run: Any) -> list[Skill]:
-        return [*workflow.train_seeds(wanted, drawn, **options, **run)]
+        return [*workflow.train_together(wanted, seed=drawn, **options, **run)]
 
     _learned(where, label, resume, checkpoint_every, tensorboard, learn)
 

@@ -57,13 +57,13 @@ def _name(run: Run) -> str:
     return f"seed {run.seed}"
 
 
-def check_seeds(seeds: Sequence[int]) -> list[int]:
-    """The seeds themselves.
+def check_seeds(seeds: int | Sequence[int]) -> list[int]:
+    """The seeds themselves, or the one.
 
     Raises:
         InvalidValue: none, one that comes twice, or one that is no seed.
     """
-    found = [check_seed(seed) for seed in seeds]
+    found = [check_seed(seed) for seed in (seeds if isinstance(seeds, Sequence) else [seeds])]
     if not found or len(set(found)) < len(found):
         raise InvalidValue(f"training takes seeds that differ, at least one, not {found}")
     return found

@@ -103,7 +103,7 @@ def train_together(
     algorithm: str | None = None,
     parent: Skill | str | None = None,
     name: str | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     device: str = "auto",
     on_event: OnEvent | None = None,
     checkpoint: Checkpoint | None = None,
@@ -118,9 +118,12 @@ def train_together(
         tasks: of one domain, scene and termination; the first one's recipe and start states.
         settings: overrides of that recipe; train.steps counts the steps of all together.
         name: only with a single task; see `train` for it and everything else.
+        seed: or several that differ, with which the same is learned in step: what one seed shows
+            may be its luck.
 
     Returns:
-        One unsaved skill for each task; they record each other as siblings.
+        One unsaved skill for each task, and that for each seed; those of one seed record each other
+        as siblings.
 
     Raises:
         IncompatibleSkills: the tasks cannot share an environment; says why.
@@ -131,44 +134,15 @@ def train_together(
     >>> both = train_together(["point_x", "point_y"], settings=brief)
     >>> [(skill.name, skill.manifest.siblings) for skill in both]
     [('point_x', ['point_y']), ('point_y', ['point_x'])]
-    """
-    return train_seeds(
-        tasks, [seed], settings=settings, algorithm=algorithm, parent=parent, name=name,
-        device=device, on_event=on_event, checkpoint=checkpoint, resume=resume,
-    )  # fmt: skip
 
+    Of several seeds each learns what it would alone, with environments and a replay of its own; on
+    a GPU, or with train.stacked=true, all their learners learn in one update.
 
-def train_seeds(
-    tasks: Sequence[Task | str],
-    seeds: Sequence[int],
-    *,
-    settings: Mapping[str, Any] | None = None,
-    algorithm: str | None = None,
-    parent: Skill | str | None = None,
-    name: str | None = None,
-    device: str = "auto",
-    on_event: OnEvent | None = None,
-    checkpoint: Checkpoint | None = None,
-    resume: Path | None = None,
-) -> tuple[Skill, ...]:
-    """Learn the same with several seeds in step: what one seed shows may be its luck.
-
-    Each seed has environments, a replay and learners of its own, and learns what it would alone. On
-    a GPU, or with train.stacked=true, the learners of all seeds learn in one update.
-
-    Args:
-        tasks: as `train_together`, which see for the others, too.
-        seeds: that differ.
-
-    Returns:
-        One unsaved skill for each seed and task, one seed after the other.
-
-    >>> brief = {"train.steps": 400, "train.warmup": 300, "train.evaluation_episodes": 2}
-    >>> skills = train_seeds(["point_x"], [0, 1], settings=brief | {"train.final_episodes": 2})
+    >>> skills = train_together(["point_x"], settings=brief, seed=[0, 1])
     >>> [(skill.name, skill.manifest.seed) for skill in skills]
     [('point_x', 0), ('point_x', 1)]
     """
-    seeds = check_seeds(seeds)
+    seeds = check_seeds(seed)
     found = [find_task(task) if isinstance(task, str) else task for task in tasks]
     names = check_names(found, name)
     recipe_algorithm, recipe = found[0].recipe

@@ -20,7 +20,7 @@ from skillkit.skill import Skill, arrays, load
 from skillkit.workflows import loop
 from skillkit.workflows.loop import Save
 from skillkit.workflows.stack import stack
-from skillkit.workflows.train import train_seeds
+from skillkit.workflows.train import train_together
 from tests.point_skills import ROOT
 
 GOLDEN = ROOT / "tests/golden/format_1"
@@ -49,8 +49,7 @@ def trains(*tasks: str, base: str | None = None, **options: Any) -> Train:
         ]
     if (parent := options.pop("parent", None)) is not None:
         options["parent"] = load(parent, GOLDEN)
-    seeds = options.pop("seeds", [0])
-    return lambda **run: train_seeds(tasks, seeds, settings=settings, **options, **run)
+    return lambda **run: train_together(tasks, settings=settings, **options, **run)
 
 
 MEMBERS: dict[str, Callable[[], Train]] = {
@@ -81,9 +80,9 @@ MEMBERS: dict[str, Callable[[], Train]] = {
     "at once": lambda: trains(
         "point_x", "point_y", settings={"train.stacked": True, "sac.automatic_alpha": True}
     ),
-    "seeds": lambda: trains("point_x", seeds=[3, 1], settings={"train.update_every": 3}),
+    "seeds": lambda: trains("point_x", seed=[3, 1], settings={"train.update_every": 3}),
     "seeds at once": lambda: trains(
-        "point_x", "point_y", seeds=[3, 1], settings={"train.stacked": True}
+        "point_x", "point_y", seed=[3, 1], settings={"train.stacked": True}
     ),
     "stack": lambda: trains("point_y", base="point_x", settings={"stack.hold": 3, **FLOW}),
     "three layers": lambda: trains("point_y", base="point_x/point_y", settings={"stack.hold": 2}),

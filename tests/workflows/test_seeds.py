@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-import skillkit
 from skillkit.envs import task
 from skillkit.errors import InvalidValue, RunConflict
 from skillkit.skill import Skill, arrays, load
 from skillkit.workflows import seeds
 from skillkit.workflows.run import Run
 from skillkit.workflows.seeds import Seeds
-from skillkit.workflows.train import configure, train_seeds, train_together
+from skillkit.workflows.train import configure, train_together
 from tests.point_skills import SHORT, good, options
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -41,7 +40,7 @@ def in_step(*drawn: int, **changes: Any) -> Seeds:
 
 
 def test_each_is_what_it_would_be_alone() -> None:
-    found = train_seeds(TASKS, [5, 2], settings=SETTINGS)
+    found = train_together(TASKS, settings=SETTINGS, seed=[5, 2])
     alone = [one for seed in (5, 2) for one in train_together(TASKS, settings=SETTINGS, seed=seed)]
     assert [skill.manifest.seed for skill in found] == [5, 5, 2, 2]
     for skill, single in zip(found, alone, strict=True):
@@ -55,8 +54,8 @@ def test_each_is_what_it_would_be_alone() -> None:
 def test_all_of_them_learn_in_one_update() -> None:
     """The first updates; later a last digit of an action is another episode."""
     brief = SETTINGS | {"train.steps": 440, "train.warmup": 400}
-    found = train_seeds(TASKS, [5, 2], settings=brief | AT_ONCE)
-    single = train_seeds(TASKS, [5, 2], settings=brief)
+    found = train_together(TASKS, settings=brief | AT_ONCE, seed=[5, 2])
+    single = train_together(TASKS, settings=brief, seed=[5, 2])
     for ours, theirs in zip(found, single, strict=True):
         assert ours.manifest.timing["updates"] == theirs.manifest.timing["updates"] > 2
         mine, wanted = learned(ours), learned(theirs)
@@ -96,7 +95,7 @@ def test_the_command(tmp_path: Path) -> None:
     first, second = (load(f"point_x@{version}", tmp_path) for version in (1, 2))
     assert (first.manifest.seed, second.manifest.seed) == (5, 2)
     assert all("skillkit train point_x --seeds 5,2 --set" in one.card for one in (first, second))
-    (alone,) = skillkit.train_seeds(["point_x"], [2], settings=SETTINGS)
+    (alone,) = train_together(["point_x"], settings=SETTINGS, seed=[2])
     obs = torch.zeros(1, alone.spec.observation_dim)
     assert torch.equal(second.policy.mode(obs), alone.policy.mode(obs))
     assert " --seed 2 " in alone.card
