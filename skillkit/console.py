@@ -249,7 +249,7 @@ def announce(skill: Skill) -> None:
 
 
 def spread(skills: Sequence[Skill]) -> None:
-    """How far seeds differ in what one name was learned with, if there were several."""
+    """Mean and standard deviation over the seeds, of each name that was learned with several."""
     found: dict[str, list[float]] = {}
     for skill in skills:
         returns = found.setdefault(skill.name, [])
@@ -257,7 +257,8 @@ def spread(skills: Sequence[Skill]) -> None:
     for name, values in found.items():
         if len(values) > 1:
             middle, apart = statistics.mean(values), statistics.stdev(values)
-            click.echo(f"{name}, {len(values)} seeds: return {middle:.1f} ± {apart:.1f}")
+            numbers = f"return {middle:.1f}, standard deviation {apart:.1f}"
+            click.echo(f"{name} over {len(values)} seeds: {numbers}")
 
 
 def layers(found: Manifest) -> dict[str, str]:

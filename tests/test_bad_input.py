@@ -155,7 +155,7 @@ TRAIN = [  # what cannot be trained
     ("train point_x --seed x", "'x' is not a valid whole number", "train --help"),
     ("train point_x --seed 9223372036854775808", "a seed is a whole number from 0 to"),
     ("train point_x --seeds 0,x", "'--seeds': 'x' is not a valid whole number", "train --help"),
-    ("train point_x --seeds 1,1", "takes seeds that differ", "not [1, 1]"),
+    ("train point_x --seeds 1,1", "takes seeds that differ, not [1, 1]", "name each one once"),
     ("train point_x --seed 0 --seeds 0,1", "--seed and --seeds exclude each other", "leave one"),
     ("train point_x --seed", "'--seed' requires an argument; see skillkit"),
     ("train point_x --name ../x", "'../x' is not a skill name; use"),

@@ -77,7 +77,10 @@ def _training_options(command: Command) -> Command:
     "--from", "parent", metavar="SKILL", help="Begin as the policy of SKILL: fine-tune it."
 )
 @click.option(
-    "--seeds", metavar="LIST", callback=_seeds, help="Several at once, 0,1,2: a version for each."
+    "--seeds",
+    metavar="LIST",
+    callback=_seeds,
+    help="Train with each of several seeds, 0,1,2; a version for each.",
 )
 @_training_options
 def train(

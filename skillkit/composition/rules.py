@@ -11,7 +11,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from skillkit.errors import IncompatibleSkills, InvalidValue
+from skillkit.envs import task as find_task
+from skillkit.errors import IncompatibleSkills, InvalidValue, SkillkitError
 from skillkit.types import Entry, Spec
 
 SUM_TOLERANCE = 1e-6  # of sum b around one: a stored or typed alpha is rounded
@@ -34,6 +35,8 @@ class Manifest(Protocol):
     def policy(self) -> Mapping[str, Any]: ...
     @property
     def layers(self) -> Sequence[Mapping[str, Any]]: ...
+    @property
+    def siblings(self) -> Sequence[str]: ...
 
 
 def check_weights(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
@@ -130,6 +133,31 @@ def coverage_slack(b: Sequence[float], alpha: float, gamma: float, log_volume: f
     if covered(b):
         return 0.0
     return gamma * alpha * missing * log_volume / (1.0 - gamma) if missing > 0 else math.inf
+
+
+def unfit(skill: Manifest) -> str:
+    """What a skill is that no composition can take, and the way out; empty if one can."""
+    if skill.layers:
+        return (
+            "a stack, whose Q-function judges latents and not actions; compose skills of one "
+            "layer, and stack on what comes of them"
+        )
+    tasks = [str(skill.task["expression"]), *skill.siblings]  # taught another only all together
+    if skill.policy["kind"] == "symmetric" and all(map(_directed, tasks)):
+        return (
+            "taught in one direction and covers the others by symmetry, so its Q-function is not "
+            f"that of the task {tasks[0]}; train it without: skillkit train {tasks[0]} "
+            "--set train.every_frame=false"
+        )
+    return ""
+
+
+def _directed(expression: str) -> bool:
+    """Whether the policy of a task is taught another one in its one frame."""
+    try:
+        return find_task(expression).directed is not None
+    except SkillkitError:  # a stranger's skill, whose task is not here
+        return False
 
 
 def check_compatible(skills: Sequence[Manifest]) -> None:

@@ -22,16 +22,16 @@ Event = Mapping[str, Any]
 OnEvent = Callable[[Event], None]
 
 
-def check_finite(metrics: Mapping[str, Tensor], step: int) -> None:
+def check_finite(metrics: Mapping[str, Tensor], step: int, whose: str = "") -> None:
     """Stop a training whose losses are no numbers any more.
 
     Raises:
-        NonFinite: names the metric and the step.
+        NonFinite: names the metric and the step, and whose it is where several learn.
     """
     for name, value in metrics.items():
         if not torch.isfinite(value):
             raise NonFinite(
-                f"{name} became {float(value)} before step {step}; "
+                f"{whose}{name} became {float(value)} before step {step}; "
                 "resume from the last checkpoint with a lower learning rate, or train anew with "
                 "a higher alpha"
             )

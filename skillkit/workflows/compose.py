@@ -39,7 +39,6 @@ from skillkit.workflows.common import (
     summary,
 )
 from skillkit.workflows.extract import InstantConfig, distil, seconds_per_action
-from skillkit.workflows.frames import of_another_task
 from skillkit.workflows.settings import check_seed, plain, resolve, spawn
 
 
@@ -196,17 +195,9 @@ def _add(
     parts = tuple(load(skill) if isinstance(skill, str) else skill for skill in skills)
     if len(parts) < 2:
         raise InvalidValue("composing takes at least two skills; name another one")
-    if stacks := [skill.name for skill in parts if skill.manifest.layers]:
-        raise IncompatibleSkills(
-            f"{stacks[0]} is a stack, whose Q-function judges latents and not actions; compose "
-            "skills of one layer, and stack on what comes of them"
-        )
-    if taught := [skill for skill in parts if of_another_task(skill)]:
-        raise IncompatibleSkills(
-            f"{taught[0].name} was taught one way and goes all others by symmetry, so its "
-            f"Q-function is not of {taught[0].task}; train one whose is: skillkit train "
-            f"{taught[0].task} --set train.every_frame=false"
-        )
+    for skill in parts:
+        if reason := rules.unfit(skill.manifest):
+            raise IncompatibleSkills(f"{skill.name} is {reason}")
     rules.check_compatible([part.manifest for part in parts])
     w = rules.check_weights(weights, len(parts))
     temperatures = [part.alpha for part in parts]

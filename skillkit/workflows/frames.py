@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from skillkit.envs import Task
-from skillkit.envs import task as find_task
 from skillkit.envs.symmetry import Images, images, rotation_pairs
 from skillkit.errors import IncompatibleSkills, InvalidValue
 from skillkit.evaluation import Evaluation
@@ -19,7 +18,6 @@ from skillkit.policies import Policy, SymmetricPolicy
 from skillkit.policies.symmetric import COMPASS, turned_back
 from skillkit.replay import ReplayBuffer, union
 from skillkit.rotation import Pair
-from skillkit.skill import Skill
 from skillkit.types import Array
 
 Tables = tuple[list[list[int]], list[list[int]]]  # of states and actions, as a policy takes them
@@ -61,13 +59,6 @@ def taught(tasks: Sequence[Task]) -> list[Task]:
     """
     found = [task.directed for task in tasks if task.directed is not None and can_turn(task)]
     return found if len(found) == len(tasks) else [*tasks]
-
-
-def of_another_task(skill: Skill) -> bool:
-    """Whether Q-function and stored rewards are of what the policy was taught in its one frame."""
-    found = skill.manifest  # one of siblings shares its run with tasks that prefer a direction
-    alone = found.policy["kind"] == SymmetricPolicy.kind and not found.siblings
-    return alone and find_task(skill.task).directed is not None
 
 
 def lived_in_every_frame(

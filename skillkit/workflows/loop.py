@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from skillkit.errors import InvalidValue, NonFinite, UnknownName
 from skillkit.networks import PRECISIONS, precision
 from skillkit.workflows.common import Event, OnEvent, check_finite, score
-from skillkit.workflows.run import Run, Trainee, numbers
+from skillkit.workflows.run import Run, numbers
 from skillkit.workflows.seeds import Seeds
 from skillkit.workflows.updates import update
 
@@ -66,16 +66,16 @@ def learn(
         for run in runs:
             _collect(run, config)
         if collector.steps >= config.warmup:
-            due = [run.owes((collector.steps - before) / config.update_every) for run in runs]
+            (due,) = {run.owes((collector.steps - before) / config.update_every) for run in runs}
             for trainee in trainees:
                 trainee.learner.anneal(min(1.0, collector.steps / config.steps))
             with precision(config.precision, learning.device):
-                update(learning, due[0])
+                update(learning, due)
         done = collector.steps >= config.steps
         evaluating = _crossed(before, collector.steps, config.evaluate_every) or done
         reporting = _crossed(before, collector.steps, PROGRESS_EVERY)
         if evaluating or reporting:
-            _check(trainees, collector.steps)
+            _check(runs)
         for run in runs * evaluating:
             yield from _evaluate(run, config, {"seed": run.seed} if len(runs) > 1 else {})
         if reporting:
@@ -90,7 +90,7 @@ def _collect(run: Run, config: TrainConfig) -> None:
     try:
         run.collector.step([trainee.learner.policy for trainee in run.trainees] if warm else ())
     except NonFinite:
-        _check(run.trainees, run.collector.steps)  # a diverged policy is not the task's fault
+        _check([run])  # a diverged policy is not the task's fault
         raise
 
 
@@ -106,9 +106,13 @@ def _evaluate(run: Run, config: TrainConfig, which: Mapping[str, int]) -> Iterat
 PROGRESS_EVERY = 1_000  # environment steps between progress events: the only host syncs
 
 
-def _check(trainees: Sequence[Trainee], step: int) -> None:
-    for trainee in trainees:
-        check_finite(trainee.metrics, step)
+def _check(runs: Sequence[Run]) -> None:
+    """One that diverges stops all, and is named."""
+    for run in runs:
+        several = len(run.trainees) > 1 or not run.alone
+        for trainee in run.trainees:
+            whose = f"{trainee.task.name}, seed {run.seed}: " if several else ""
+            check_finite(trainee.metrics, run.collector.steps, whose)
 
 
 def _crossed(before: int, now: int, period: int) -> bool:

@@ -109,6 +109,7 @@ class Run:
             images(shared.spec, shared.on.symmetries)
             rotation_of(shared.on)
         self.algorithm, self.seed, self.device, self.steps = algorithm, seed, device, loop.steps
+        self.alone = alone
         self.identity = {"task": shared.name, "algorithm": algorithm, "seed": seed} | {
             f"{algorithm}.{key}": value
             for key, value in plain(config).items()
@@ -133,8 +134,7 @@ class Run:
             Trainee(column, task, learner(spec, config, stream, device, inputs=task.reads), base)
             for column, (task, stream) in enumerate(zip(tasks, (first, *others), strict=True))
         ]
-        self.population = population(self.trainees, algorithm, loop, device) if alone else None
-        self.identity |= {} if self.population is None else {"train.stacked": True}
+        self.population = population([self], loop) if alone else None
         if loop.compile:
             for trainee in self.trainees:
                 trainee.learner.compile()
@@ -164,7 +164,7 @@ class Run:
 
     @property
     def runs(self) -> list[Run]:
-        """Itself: the one that is a `Seeds` of one."""
+        """Itself alone, as `Seeds.runs` has several."""
         return [self]
 
     def owes(self, updates: float) -> int:
@@ -213,6 +213,11 @@ class Run:
             RunConflict: the checkpoint is of another run, of another version, or damaged.
             InvalidValue: it holds more than this run would.
         """
+        if several := sorted(path.name for path in folder.glob("seed *")):
+            raise RunConflict(
+                f"the interrupted run has {', '.join(several)}; resume it with the same seeds, or "
+                "train without --resume"
+            )
         try:
             state = json.loads((folder / "state.json").read_text())
             if state.get("format") != FORMAT:

@@ -15,15 +15,14 @@ from skillkit.workflows.updates import population
 class Seeds:
     """Runs of the same tasks, each with environments, replay and randomness of its own.
 
-    Each learns what it would alone; where learners can, all of them learn in one update.
+    Each learns what it would by itself, to the last bit on a CPU; with train.stacked all learners
+    learn in one update, which is the same up to rounding.
     """
 
-    def __init__(self, runs: Sequence[Run], algorithm: str, loop: Any) -> None:
+    def __init__(self, runs: Sequence[Run], loop: Any) -> None:
         """`runs`: made with alone=False."""
         self.runs, self.device = list(runs), runs[0].device
-        self.population = population(self.trainees, algorithm, loop, self.device)
-        for run in self.runs if self.population is not None else ():
-            run.identity["train.stacked"] = True
+        self.population = population(self.runs, loop)
 
     @property
     def trainees(self) -> list[Trainee]:
@@ -42,9 +41,9 @@ class Seeds:
         Raises:
             RunConflict: the checkpoint is of other seeds.
         """
-        saved = {path.name for path in folder.iterdir()}
+        saved = {path.name for path in folder.glob("seed *")}
         if saved != {_name(run) for run in self.runs}:
-            found = ", ".join(sorted(saved))
+            found = ", ".join(sorted(saved)) or "one seed"
             raise RunConflict(
                 f"the interrupted run has {found}; resume it with the same seeds, or train without "
                 "--resume"
@@ -65,5 +64,5 @@ def check_seeds(seeds: int | Sequence[int]) -> list[int]:
     """
     found = [check_seed(seed) for seed in (seeds if isinstance(seeds, Sequence) else [seeds])]
     if not found or len(set(found)) < len(found):
-        raise InvalidValue(f"training takes seeds that differ, at least one, not {found}")
+        raise InvalidValue(f"training takes seeds that differ, not {found}; name each one once")
     return found

@@ -110,7 +110,7 @@ def stack(
         for event in learn(run, configs["train"], notify, checkpoint):
             notify({"kind": "evaluation", **event})
         counts = {} if lived is None else lived.counts
-        return finished(run, run.trainees[0], [label], configs, command, **counts)
+        return finished(run, run.trainees[0], [label], configs, command, run.seconds, **counts)
 
 
 def default_name(base: str, task: Task) -> str:

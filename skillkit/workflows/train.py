@@ -37,7 +37,7 @@ from skillkit.workflows.frames import can_turn, in_every_frame, taught
 from skillkit.workflows.loop import Checkpoint, TrainConfig, learn
 from skillkit.workflows.run import Run, Trainee
 from skillkit.workflows.seeds import Seeds, check_seeds
-from skillkit.workflows.settings import parse, plain, resolve
+from skillkit.workflows.settings import check_seed, parse, plain, resolve
 from skillkit.workflows.tuning import begin_as
 
 
@@ -89,6 +89,7 @@ def train(
     Traceback (most recent call last):
     skillkit.errors.UnknownName: no setting is called 'train.step'; did you mean train.steps ...
     """
+    check_seed(seed)  # one; train_together takes several
     (skill,) = train_together(
         [task], settings=settings, algorithm=algorithm, parent=parent, name=name, seed=seed,
         device=device, on_event=on_event, checkpoint=checkpoint, resume=resume,
@@ -118,11 +119,11 @@ def train_together(
         tasks: of one domain, scene and termination; the first one's recipe and start states.
         settings: overrides of that recipe; train.steps counts the steps of all together.
         name: only with a single task; see `train` for it and everything else.
-        seed: or several that differ, with which the same is learned in step: what one seed shows
-            may be its luck.
+        seed: one, or several that differ: then everything is learned once with each, in one
+            process. What one seed shows may be its luck.
 
     Returns:
-        One unsaved skill for each task, and that for each seed; those of one seed record each other
+        One unsaved skill for each task and seed, seed by seed; those of one seed record each other
         as siblings.
 
     Raises:
@@ -135,8 +136,8 @@ def train_together(
     >>> [(skill.name, skill.manifest.siblings) for skill in both]
     [('point_x', ['point_y']), ('point_y', ['point_x'])]
 
-    Of several seeds each learns what it would alone, with environments and a replay of its own; on
-    a GPU, or with train.stacked=true, all their learners learn in one update.
+    Each of several seeds takes train.steps steps, with environments and a replay of its own, and
+    learns what it would alone; on a GPU, or with train.stacked=true, all learn in one update.
 
     >>> skills = train_together(["point_x"], settings=brief, seed=[0, 1])
     >>> [(skill.name, skill.manifest.seed) for skill in skills]
@@ -166,7 +167,7 @@ def train_together(
     with arithmetic(config.threads):
         where, alone = pick_device(device), len(seeds) == 1
         runs = [Run(found, algorithm, configs, seed, where, alone=alone) for seed in seeds]
-        learning = runs[0] if alone else Seeds(runs, algorithm, config)
+        learning = runs[0] if alone else Seeds(runs, config)
         if begun is not None:
             for run in runs:
                 begin_as(run, begun)
@@ -174,8 +175,9 @@ def train_together(
             learning.load(resume)
         for event in learn(learning, config, notify, checkpoint):
             notify({"kind": "evaluation", **event})
+        seconds = runs[0].seconds / len(runs)
         return tuple(
-            finished(run, trainee, names, configs, command)
+            finished(run, trainee, names, configs, command, seconds)
             for run in runs
             for trainee in run.trainees
         )
@@ -242,11 +244,12 @@ def finished(
     names: Sequence[str],
     configs: Mapping[str, Any],
     command: str,
+    seconds: float,
     **counts: int,
 ) -> Skill:
     """Everything that was learned, with its numbers and its picture, not yet saved.
 
-    `counts` join the metrics.
+    `seconds` is what learning took; `counts` join the metrics.
     """
     task, learner, config = trainee.task, trainee.learner, configs["train"]
     name, base = names[trainee.column], trainee.base
@@ -280,7 +283,7 @@ def finished(
         seed=run.seed,
         metrics={"evaluation": summary(final), "steps": steps, **counts},
         replay={"episodes": len(episodes["lengths"]), "transitions": len(episodes["actions"])},
-        timing={"seconds": run.seconds, "updates": learner.updates},
+        timing={"seconds": seconds, "updates": learner.updates},
     )
     return Skill(
         described,

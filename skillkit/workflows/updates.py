@@ -52,14 +52,16 @@ def _batches(run: Run, count: int) -> Batch:
     return Batch(*(column.unflatten(0, (-1, count)) for column in columns))
 
 
-def population(
-    trainees: Sequence[Trainee], algorithm: str, loop: Any, device: str
-) -> Population | None:
+def population(runs: Sequence[Run], loop: Any) -> Population | None:
     """Of all the learners, if train.stacked says so, or says nothing and they can on a GPU.
+
+    A checkpoint says so as well: what was begun in one way goes on in it.
 
     Raises:
         InvalidValue: it says so, and they cannot.
     """
+    algorithm, device = runs[0].algorithm, runs[0].device
+    trainees = [trainee for run in runs for trainee in run.trainees]
     tasks = [trainee.task for trainee in trainees]
     reason = None
     if algorithm != "sac":
@@ -74,5 +76,7 @@ def population(
     wanted = device == "cuda" if loop.stacked is None else loop.stacked
     if reason is not None or not wanted:
         return None
+    for run in runs:
+        run.identity["train.stacked"] = True
     learners = [trainee.learner for trainee in trainees]
     return Population([learner for learner in learners if isinstance(learner, SAC)])

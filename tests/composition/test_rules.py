@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -130,6 +131,7 @@ class Skill:
     gamma: float = 0.99
     policy: Mapping[str, Any] = field(default_factory=lambda: {"kind": "gaussian", "config": {}})
     layers: tuple[Mapping[str, Any], ...] = ()
+    siblings: tuple[str, ...] = ()
 
 
 PUSH_X = Skill()
@@ -145,6 +147,33 @@ def stacked(base: str, *holds: int) -> Skill:
     layers = ({"name": "walk", "fingerprint": base}, {"name": "own", "fingerprint": "any"})
     policy = {"kind": "stacked", "config": {"holds": list(holds or (3,))}}
     return replace(PUSH_Y, kind="stacked", layers=layers, policy=policy)
+
+
+def every_frame(expression: str, *siblings: str) -> Skill:
+    """One that was taught in one frame and acts in all."""
+    task = {"expression": expression, "domain": "ant", "scene": None}
+    policy = {"kind": "symmetric", "config": {}}
+    return Skill(name="walk", task=task, policy=policy, siblings=siblings)
+
+
+def test_what_no_composition_takes() -> None:
+    assert rules.unfit(stacked("a")).startswith("a stack, whose Q-function judges latents")
+    sentence = "taught in one direction.*skillkit train locomotion --set train.every_frame=false"
+    assert re.match(sentence, rules.unfit(every_frame("locomotion")))
+
+
+@pytest.mark.parametrize(
+    "skill",
+    [
+        PUSH_X,
+        every_frame("locomotion", "ant_run"),  # in one run with a task that prefers a direction
+        every_frame("ant_run"),
+        every_frame("a_task_of_a_stranger"),
+        replace(every_frame("locomotion"), policy={"kind": "real_nvp", "config": {}}),
+    ],
+)
+def test_what_a_composition_may_take(skill: Skill) -> None:
+    assert rules.unfit(skill) == ""
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,16 @@ def progress(step: int, **numbers: float) -> Mapping[str, Any]:
     return {"kind": "progress", "step": step, "steps": 100, **numbers}
 
 
+def test_seeds_are_written_apart(tmp_path: Path) -> None:
+    events = Events(tmp_path)
+    for seed in (5, 2):
+        point = {"kind": "evaluation", "task": "point_x", "step": 10, "return": -1.0 - seed}
+        events({**point, "seed": seed})
+    events.close()
+    for seed in (5, 2):
+        assert read(tmp_path / f"evaluation/point_x.seed{seed}") == {"return": [(10, -1.0 - seed)]}
+
+
 def test_events_are_numbers_at_steps(tmp_path: Path) -> None:
     events = Events(tmp_path)
     events(progress(10, alpha=0.5))

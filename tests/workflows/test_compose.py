@@ -256,7 +256,7 @@ def test_another_domain_is_refused(x: Skill, pendulum: Skill) -> None:
 
 def test_one_that_was_taught_another_task_is_refused() -> None:
     """Its Q-function is of one direction, and the sum would be called by all of them."""
-    said = "locomotion was taught one way.*skillkit train locomotion --set train.every_frame=false"
+    said = "locomotion is taught in one direction.*train locomotion --set train.every_frame=false"
     with pytest.raises(IncompatibleSkills, match=said):
         compose(["locomotion", "locomotion"])
 

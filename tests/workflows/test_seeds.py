@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from skillkit.algorithms.population import Population
 from skillkit.envs import task
-from skillkit.errors import InvalidValue, RunConflict
+from skillkit.errors import InvalidValue, NonFinite, RunConflict
 from skillkit.skill import Skill, arrays, load
-from skillkit.workflows import seeds
+from skillkit.types import Batch
+from skillkit.workflows import loop, seeds
 from skillkit.workflows.run import Run
 from skillkit.workflows.seeds import Seeds
-from skillkit.workflows.train import configure, train_together
+from skillkit.workflows.train import configure, train, train_together
 from tests.point_skills import SHORT, good, options
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -36,7 +38,7 @@ def in_step(*drawn: int, **changes: Any) -> Seeds:
     configs = configure("sac", SETTINGS | changes)
     tasks = [task(name) for name in TASKS]
     runs = [Run(tasks, "sac", configs, seed, "cpu", alone=False) for seed in drawn]
-    return Seeds(runs, "sac", configs["train"])
+    return Seeds(runs, configs["train"])
 
 
 def test_each_is_what_it_would_be_alone() -> None:
@@ -51,10 +53,19 @@ def test_each_is_what_it_would_be_alone() -> None:
     assert not np.array_equal(learned(found[0])["actions"], learned(found[2])["actions"])
 
 
-def test_all_of_them_learn_in_one_update() -> None:
+def test_all_of_them_learn_in_one_update(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first updates; later a last digit of an action is another episode."""
     brief = SETTINGS | {"train.steps": 440, "train.warmup": 400}
+    calls = []
+    update = Population.update
+
+    def counted(population: Population, batch: Batch) -> Any:
+        calls.append(batch.reward.shape)
+        return update(population, batch)
+
+    monkeypatch.setattr(Population, "update", counted)
     found = train_together(TASKS, settings=brief | AT_ONCE, seed=[5, 2])
+    assert calls == [(4, 16)] * found[0].manifest.timing["updates"]
     single = train_together(TASKS, settings=brief, seed=[5, 2])
     for ours, theirs in zip(found, single, strict=True):
         assert ours.manifest.timing["updates"] == theirs.manifest.timing["updates"] > 2
@@ -79,6 +90,33 @@ def test_a_checkpoint_is_of_its_seeds(tmp_path: Path) -> None:
     with pytest.raises(RunConflict, match="train.stacked None, not True"):
         in_step(1, 2, **AT_ONCE).load(saved)
     in_step(2, 1).load(saved)
+    with pytest.raises(RunConflict, match="has seed 1, seed 2; resume it with the same seeds"):
+        begun.runs[0].load(saved)
+    with pytest.raises(RunConflict, match="has one seed; resume it with the same seeds"):
+        begun.load(saved / "seed 1")
+
+
+def test_events_say_of_which_seed_they_are() -> None:
+    events: list[Any] = []
+    for drawn in ([5, 2], [5]):
+        train_together(["point_x"], settings=SETTINGS, seed=drawn, on_event=events.append)
+    points = [event.get("seed") for event in events if event["kind"] == "evaluation"]
+    assert points == [5, 2, None]
+
+
+def test_one_that_diverges_is_named() -> None:
+    one, other = in_step(1, 2).runs
+    for trainee in (*one.trainees, *other.trainees):
+        trainee.metrics = {"critic_loss": torch.tensor(1.0)}
+    loop._check([one, other])
+    other.trainees[1].metrics = {"critic_loss": torch.tensor(float("nan"))}
+    with pytest.raises(NonFinite, match="^point_y, seed 2: critic_loss became nan before step 0"):
+        loop._check([one, other])
+
+
+def test_one_skill_has_one_seed() -> None:
+    with pytest.raises(InvalidValue, match="a seed is a whole number"):
+        train("point_x", seed=[0, 1])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wrong", [[], [1, 1], [-1], [1.5]])
@@ -91,8 +129,11 @@ def test_the_command(tmp_path: Path) -> None:
     brief = options(SETTINGS | {"sac.hidden": "16"})
     said = good("train", "point_x", "--seeds", "5,2", "--registry", tmp_path, *brief)
     assert "saved point_x@1" in said and "saved point_x@2" in said
-    assert re.search(r"point_x, 2 seeds: return -\d+\.\d ± \d+\.\d", said)
     first, second = (load(f"point_x@{version}", tmp_path) for version in (1, 2))
+    returns = [one.metrics["evaluation"]["return"]["mean"] for one in (first, second)]
+    middle, apart = statistics.mean(returns), statistics.stdev(returns)
+    assert f"point_x over 2 seeds: return {middle:.1f}, standard deviation {apart:.1f}" in said
+    assert "over" not in good("train", "point_x", "--registry", tmp_path, *brief)
     assert (first.manifest.seed, second.manifest.seed) == (5, 2)
     assert all("skillkit train point_x --seeds 5,2 --set" in one.card for one in (first, second))
     (alone,) = train_together(["point_x"], settings=SETTINGS, seed=[2])

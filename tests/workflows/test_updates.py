@@ -64,7 +64,8 @@ def test_a_gpu_takes_them_at_once_unless_told_otherwise_or_unable() -> None:
         loop = configure("sac", SETTINGS | {"train.stacked": changes.get("train__stacked")})[
             "train"
         ]
-        return updates.population(one.trainees, algorithm, loop, device) is not None
+        one.device = device
+        return updates.population([one], loop) is not None
 
     assert found("cuda") and found("cpu", train__stacked=True)
     assert not found("cpu") and not found("cuda", train__stacked=False)

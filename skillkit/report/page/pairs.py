@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from skillkit.composition.rules import check_compatible, check_temperature
+from skillkit.composition.rules import check_compatible, check_temperature, unfit
 from skillkit.errors import IncompatibleSkills, InvalidValue
 from skillkit.manifest import Parent
 from skillkit.report.page.found import Found, Library
@@ -67,7 +67,9 @@ def groups(library: Library) -> Groups:
     never: list[tuple[Found, str]] = []
     for found in library.latest:
         try:
-            _check_alone(found)
+            if reason := unfit(found.manifest):
+                raise InvalidValue(reason)
+            check_temperature(found.manifest.alpha)
             home = next((group for group in together if not why_not(group[0], found)), None)
         except InvalidValue as error:
             never.append((found, str(error)))
@@ -85,13 +87,3 @@ def why_not(first: Found, second: Found) -> str:
     except IncompatibleSkills as error:
         return str(error)
     return ""
-
-
-def _check_alone(found: Found) -> None:
-    """What `compose` asks of each skill by itself."""
-    if found.manifest.layers:
-        raise InvalidValue(
-            "a stack, whose Q-function judges latents and not actions; compose skills of one "
-            "layer, and stack on what comes of them"
-        )
-    check_temperature(found.manifest.alpha)
