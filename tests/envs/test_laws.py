@@ -14,6 +14,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from skillkit.envs import Quantities, Task, forbid_interaction, make, task, task_names
+from skillkit.envs.vector import ONE_THREAD, finite
 from skillkit.errors import InteractionForbidden, InvalidValue, NonFinite
 from skillkit.types import Array
 
@@ -297,3 +298,26 @@ def test_a_broken_reward_is_named() -> None:
     env.reset()
     with pytest.raises(NonFinite, match="point_x.*reward"), np.errstate(all="ignore"):
         env.step(np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("size", [1, 3 * ONE_THREAD + 1])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_found_wherever_it_is(
+    size: int, bad: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By products that no library splits among threads."""
+    lengths = []
+    vdot = np.vdot
+
+    def noted(a: Array, b: Array) -> Any:
+        lengths.append(len(a.ravel()))
+        return vdot(a, b)
+
+    monkeypatch.setattr(np, "vdot", noted)
+    values = np.ones((1, size))
+    assert finite(values)
+    for where in {0, size // 2, size - 1}:
+        values[0, where] = bad
+        assert not finite(values)
+        values[0, where] = 1
+    assert max(lengths) <= ONE_THREAD
