@@ -16,6 +16,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import click
@@ -24,7 +25,7 @@ from matplotlib.figure import Figure
 from rows import RESULTS, SEED, check, listed, markdown, whole_numbers, write
 from table_6_1 import MERGES, REGISTRIES, Table
 
-from skillkit import Registry, Skill, load, train
+from skillkit import Registry, Skill, train
 from skillkit.algorithms import SQL, Distill, DistillConfig, Learner
 from skillkit.composition.experience import relabelled_union
 from skillkit.console import Progress
@@ -115,16 +116,17 @@ def offline(goal: Task, parts: list[Skill], seed: int, updates: int) -> list[Row
 
 def measure(name: str, seed: int, ways: Sequence[str]) -> None:
     """The curves of one task and seed that are missing."""
-    parts, goal = [], task(name)
-    for part in name.split("+"):
-        table = Table("sac", "together", seed)
-        table.make(part)
-        parts.append(load(part, table.registry))
+    table, goal = Table("sac", "together", seed), task(name)
     budget = 10 * DistillConfig().updates
+
+    @cache
+    def parts() -> list[Skill]:  # direct training needs none
+        return [table.skill(part) for part in name.split("+")]
+
     curves: dict[str, Callable[[], list[Row]]] = {
-        "composed": lambda: composed(goal, parts, seed),
+        "composed": lambda: composed(goal, parts(), seed),
         "direct": lambda: direct(goal, seed),
-        "offline": lambda: offline(goal, parts, seed, budget),
+        "offline": lambda: offline(goal, parts(), seed, budget),
     }
     for way in ways:
         path = FOLDER / goal.name / f"{way}.{seed}.json"

@@ -54,30 +54,27 @@ class Table:
         return FOLDER / f"{self.algorithm}.{self.way}.{self.seed}.{row}.json"
 
     def make(self, row: str) -> None:
-        """Train or compose what the row asks for, unless it is there, and evaluate it."""
-        if self.file(row).exists():
-            return
+        """Measure the row, unless that is done."""
+        if not self.file(row).exists():
+            self.record(row, self.skill(row))
+
+    def skill(self, row: str) -> Skill:
+        """What the row measures; trained or composed, unless it is there."""
         try:
-            skill = load(row, self.registry)
+            return load(row, self.registry)
         except UnknownName:
             for made in self.skills(row):
                 made.save(registry=self.registry)
-            skill = load(row, self.registry)
-        self.record(row, skill)
+            return load(row, self.registry)
 
     def skills(self, row: str) -> Iterator[Skill]:
         """The skill of a row, with those that come with it."""
         label = f"{row} ({self.algorithm}, {self.way}, seed {self.seed})"
         click.echo(label, err=True)
         if row in MERGES:
-            for part in row.split("+"):
-                self.make(part)
+            parts = [self.skill(part) for part in row.split("+")]
             with Progress("updates") as progress:
-                yield compose(
-                    [load(part, self.registry) for part in row.split("+")],
-                    seed=self.seed,
-                    on_event=progress,
-                )
+                yield compose(parts, seed=self.seed, on_event=progress)
         else:
             options: dict[str, Any] = {"algorithm": self.algorithm, "seed": self.seed}
             with Progress("environment steps") as progress:

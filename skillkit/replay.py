@@ -81,6 +81,8 @@ class ReplayBuffer(Ring):
             age = age + self.stride
             at = (oldest + age % self.size) % self.capacity
             goes_on = goes_on & (age < self.size) & (self.episode[at] == episode)
+            if not goes_on.any():
+                break
             on, then = goes_on.to(device), self._batch(self.rows[at.to(device)], task)
             batch = batch._replace(
                 reward=torch.where(on, batch.reward + batch.discount * then.reward, batch.reward),

@@ -403,6 +403,15 @@ def test_the_newest_transition_does_not_go_on_at_the_oldest() -> None:
         assert then == min(t + 3, 8)
 
 
+def test_more_steps_than_any_episode_has_take_no_longer() -> None:
+    replay = filled([8, 3], ends="TL")
+    few, many = (
+        replay.sample(64, torch.Generator().manual_seed(0), 0, Sampling(steps))
+        for steps in (8, 10**15)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(few, many, strict=True))
+
+
 def test_single_transitions_are_what_they_were() -> None:
     replay = filled([3, 2, 4])
     one, other = (
