@@ -5,6 +5,8 @@ Whatever goes wrong is one sentence and a non-zero exit status; a traceback is a
 
 from __future__ import annotations
 
+import errno
+import math
 import statistics
 import sys
 import traceback
@@ -30,6 +32,13 @@ if TYPE_CHECKING:
     from skillkit.skill import Skill
 
 PIPE_WIDTH = 160  # columns where the output is no terminal
+WAYS_OUT = {  # of what the operating system refuses
+    errno.ENOENT: "check how it is written",
+    errno.EISDIR: "name a file in it",
+    errno.ENOSPC: "free some space, or choose another disk",
+    errno.EDQUOT: "free some space, or choose another disk",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
 
 
 class Commands(click.Group):
@@ -57,6 +66,20 @@ class Whole(click.IntRange):
     name = "whole number"
 
 
+class Amount(click.FloatRange):
+    """A number within bounds, as an option takes it; never NaN or infinite."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not finite", param, ctx)
+        return number
+
+
 @contextmanager
 def _in_a_sentence() -> Iterator[None]:
     """Turn what a user can meet into click's exceptions, which print one line."""
@@ -76,8 +99,9 @@ def _in_a_sentence() -> Iterator[None]:
         sys.stderr.close()  # the reader of a pipe left: nobody to tell
         raise SystemExit(1) from None
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        raise click.ClickException(f"{error.strerror or error}:{where}") from error
+        where = f"{error.filename}: " if error.filename else ""
+        way_out = WAYS_OUT.get(error.errno or 0, "choose another file or folder")
+        raise click.ClickException(f"{where}{error.strerror or error}; {way_out}") from error
     except Exception as error:
         raise click.ClickException(_blamed(error)) from error
 
@@ -227,9 +251,10 @@ def composition(skill: Skill, where: Registry) -> None:
         f"{m['interactions']} environment steps\n"
         f"disagreement of the skills: {m['disagreement_mean']:.2f} r on average, "
         f"{m['disagreement_q95']:.2f} r at the 95 % quantile\n"
-        f"candidates that count: {m['effective_sample_size']:.0f} of {m['candidates']:.0f}\n"
-        f"visited states that the replay covers: {m['replay_coverage']:.0%}"
+        f"candidates that count: {m['effective_sample_size']:.0f} of {m['candidates']:.0f}"
     )
+    if "replay_coverage" in m:
+        click.echo(f"visited states that the replay covers: {m['replay_coverage']:.0%}")
     if rows := costs(skill.manifest):
         made = table("[r]", "mean", "95 %", title=ESTIMATED[0].lower() + ESTIMATED[1:])
         for row in rows:

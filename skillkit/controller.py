@@ -50,6 +50,7 @@ class Controller:
 
     Raises:
         CorruptSkill: an unknown kind, or tensors that do not fit the config or the spec.
+        InvalidValue: not a seed.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Controller:
         self._policy = RUNTIMES[policy["kind"]](policy["config"], tensors)
         self.noise_dim = self._policy.noise_dim
         self._names = [entry.name for entry in spec.observation]
-        self._rng = np.random.default_rng(seed)
+        self._rng = _generator(seed)
         self._low, self._high = spec.low, spec.high
         self._middle, self._half = (spec.high + spec.low) / 2, (spec.high - spec.low) / 2
         # Rounding is monotone: where the images of -1 and 1 are within the bounds, all are.
@@ -84,7 +85,9 @@ class Controller:
 
         Raises:
             CorruptSkill: a file is missing, altered, malformed, or does not compute what it did.
+            InvalidValue: not a seed.
         """
+        _generator(seed)  # the caller's mistake is not the skill's
         folder = Path(folder)
         verify_checksums(folder, FILES)
         manifest = Manifest.load(folder)
@@ -200,6 +203,13 @@ class Controller:
             self._obs[:] = obs
             return self._obs
         return _float32(obs, self._names, batch=False)
+
+
+def _generator(seed: int) -> np.random.Generator:
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise InvalidValue(f"a seed is a whole number from 0 on, not {seed!r}") from error
 
 
 def _check_policy(policy: Mapping[str, Any], spec: Spec) -> None:

@@ -152,6 +152,10 @@ _SHAPE: dict[str, Any] = {
 }
 
 
+class Newer(InvalidValue):
+    """A format that this skillkit does not know yet."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """skill.json: plain data, checked when built.
@@ -250,8 +254,11 @@ class Manifest:
             raise InvalidValue(f"it is a {type(data).__name__} instead of an object")
         data = migrated(data)
         if data.get("format") != FORMAT:
-            given = reprlib.repr(data.get("format"))
-            raise InvalidValue(f"its format is {given}, and this skillkit reads format {FORMAT}")
+            given = data.get("format")
+            says = f"its format is {reprlib.repr(given)}, and this skillkit reads format {FORMAT}"
+            if type(given) is int and given > FORMAT:
+                raise Newer(f"{says}; a newer one wrote it, so upgrade yours")
+            raise InvalidValue(says)
         names = {item.name for item in fields(Manifest)}
         if not data.get("layers"):
             names.remove("layers")
@@ -282,5 +289,7 @@ class Manifest:
             return Manifest.from_json(read_json(path))
         except RecursionError as error:
             raise CorruptSkill(f"{path} is nested too deeply; {RESTORE}") from error
+        except Newer as error:
+            raise CorruptSkill(f"{path}: {error}") from error
         except InvalidValue as error:
             raise CorruptSkill(f"{path} is not a skill's manifest: {error}; {RESTORE}") from error

@@ -76,6 +76,8 @@ def parse_reference(text: str) -> Reference:
     Raises:
         InvalidValue: neither a name, nor a name with a version or an alias.
     """
+    if not isinstance(text, str):
+        raise InvalidValue(f"a skill is named by text such as 'push_x@3', not by {text!r}")
     name, at, rest = text.partition("@")
     check_name(name)
     if not at or rest == "latest":

@@ -42,11 +42,12 @@ class Registry(Lookup):
     and `push_x` is yours.
 
     Args:
-        folders: the search path; None is that of `search_path`.
+        folders: the search path, or the one folder; None is that of `search_path`.
     """
 
-    def __init__(self, folders: Sequence[Path | str] | None = None) -> None:
-        self.folders = [Path(f).absolute() for f in (search_path() if folders is None else folders)]
+    def __init__(self, folders: Sequence[Path | str] | Path | str | None = None) -> None:
+        given = [folders] if isinstance(folders, Path | str) else folders
+        self.folders = [Path(f).absolute() for f in (search_path() if given is None else given)]
         if not self.folders:
             raise InvalidValue("a registry needs at least one folder")
         others = [Shelf(folder, self._origin(folder)) for folder in self.folders[1:]]

@@ -108,17 +108,26 @@ def writing(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that is called `path` once it is complete, and deleted if it never is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{token()}{path.suffix}")
+    """A file to write that is called `path` once it is complete, and deleted if it never is.
+
+    Raises:
+        OSError: it cannot be written; names `path`.
+    """
+    aside = path.parent / f".{token()}{path.suffix[:9]}"
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
 
 
 def private(home: Path, name: str) -> Path:

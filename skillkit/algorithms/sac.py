@@ -35,7 +35,7 @@ class SACConfig:
     automatic_alpha: bool = False  # tune alpha towards target_entropy (thesis ch. 5)
     target_entropy: float | None = None  # [nat]; None: -A for A actions, and of an upper layer
     # -A (1 + log 2): there it is minus the KL that a decision may spend, 1.69 nat an entry
-    critics: int = 2  # 1 or 2; their minimum is the soft Q-function
+    critics: int = 2  # how many; their minimum is the soft Q-function
     normalised: bool = False  # layer normalisation in the critics: steadier, bounded off the data
     value_scale: float = 1.0  # unit of what the critics' networks say [r]; about the largest value
     target: str = "average"  # the target follows by target_rate; hard: copied every target_interval

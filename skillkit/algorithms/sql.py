@@ -54,7 +54,7 @@ class SQLConfig:
     legacy: bool = False  # the published code's direction; settles at exp(Q/alpha) prod(1 - a^2)
     value_samples: int = 50  # actions per state in the integral that is the soft value
     proposal: str = "uniform"  # of value_samples; or mixed: half the policy's, if it has a density
-    critics: int = 1  # 1 or 2; their minimum is the soft Q-function
+    critics: int = 1  # how many; their minimum is the soft Q-function
     normalised: bool = False  # layer normalisation in the critics: steadier, bounded off the data
     value_scale: float = 1.0  # unit of what the critics' networks say [r]; about the largest value
     target: str = "average"  # the target follows by target_rate; hard: copied every target_interval

@@ -18,6 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 EPISODES = console.Whole(1, 10_000)  # more say nothing new, and their intervals take gigabytes
 SEED = console.Whole(min=0)
+AMOUNT = console.Amount(min=0)
 
 
 def registry_option(command: Command) -> Command:

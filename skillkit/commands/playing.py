@@ -56,7 +56,7 @@ def evaluate(
 
 @click.command()
 @click.argument("skills", nargs=-1, required=True)
-@click.option("--output", type=FIGURE, help="PNG file to write.")
+@click.option("-o", "--output", type=FIGURE, help="PNG file to write.")
 @click.option("--curve", is_flag=True, help="The learning curve of one skill instead.")
 @click.option("--episodes", type=EPISODES, default=100, show_default=True, help="To play.")
 @click.option("--task", help="Play all of them in this task instead of each in its own.")
@@ -85,6 +85,8 @@ def plot(
         raise InvalidValue("--curve draws one skill at a time; name one")
     opened = {name: open_skill(name, registry) for name in skills}
     path = output or Path(_file_name(skills) + (".curve.png" if curve else ".png"))
+    if path.suffix.lower() != ".png":
+        raise InvalidValue(f"{path} is no PNG file; the name of one ends in .png")
     path.parent.mkdir(parents=True, exist_ok=True)  # before the work, in case it cannot be
     if curve:
         (skill,) = opened.values()

@@ -12,7 +12,7 @@ import click
 
 from skillkit import console
 from skillkit.commands.filming import draw_without_display
-from skillkit.commands.options import open_registry, registry_option, tasks_option
+from skillkit.commands.options import AMOUNT, open_registry, registry_option, tasks_option
 
 if TYPE_CHECKING:
     from skillkit.report.clips import Clips
@@ -34,7 +34,7 @@ Counts = Callable[[int, int], None]
 @click.option("--clips/--no-clips", default=True, show_default=True, help="A film of each skill.")
 @click.option(
     "--film-for",
-    type=click.FloatRange(0),
+    type=AMOUNT,
     default=10.0,
     show_default=True,
     help="Seconds for clips that are not there yet; the next page goes on.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from click.core import ParameterSource
 
 from skillkit import console
 from skillkit.commands.options import (
+    AMOUNT,
     SEED,
     Command,
     open_registry,
@@ -25,12 +25,6 @@ from skillkit.errors import InvalidValue
 if TYPE_CHECKING:
     from skillkit.registry import Registry
     from skillkit.skill import Skill
-
-
-def _seconds(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
-    if not 0 <= value < math.inf:  # nor NaN
-        raise InvalidValue(f"--checkpoint-every takes a number of seconds from 0 on, not {value}")
-    return value
 
 
 def _seeds(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[int] | None:
@@ -56,7 +50,7 @@ def _training_options(command: Command) -> Command:
             click.option("--resume", is_flag=True, help="Continue the run that was interrupted."),
             click.option(
                 "--checkpoint-every",
-                callback=_seconds,
+                type=AMOUNT,
                 default=60.0,
                 show_default=True,
                 help="Seconds between checkpoints.",
@@ -150,10 +144,12 @@ def stack(
     from skillkit.skill import load
     from skillkit.workflows import stack as workflow
     from skillkit.workflows.settings import assignments
+    from skillkit.workflows.train import run_name
 
     where = open_registry(registry)
     below, task = load(base, where), find_task(expression)
-    label = workflow.default_name(below.name, task) if name is None else name
+    called = workflow.default_name(below.name, task) if name is None else name
+    label = run_name([called], [options["seed"]])
     settings = assignments(pairs)
 
     def learn(**run: Any) -> list[Skill]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 import click
 
 from skillkit import console
-from skillkit.commands.options import open_registry, registry_option
+from skillkit.commands.options import AMOUNT, open_registry, registry_option
 from skillkit.errors import CorruptSkill, InvalidValue, SkillkitError
 
 
@@ -136,7 +136,7 @@ def verify(skills: tuple[str, ...], registry: str | None) -> None:
 
 
 @click.command()
-@click.option("--days", type=float, default=30.0, show_default=True, help="Of no change in a run.")
+@click.option("--days", type=AMOUNT, default=30.0, show_default=True, help="Of no change in a run.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and leave it.")
 @registry_option
 def gc(days: float, dry_run: bool, registry: str | None) -> None:
@@ -146,8 +146,6 @@ def gc(days: float, dry_run: bool, registry: str | None) -> None:
     trainings in which nothing changed for --days, which --resume could still continue. What a
     living process works on stays.
     """
-    if not 0 <= days < float("inf"):
-        raise InvalidValue(f"--days is a number of days, 0 or more, not {days:g}")
     where = open_registry(registry)
     where.list()  # a registry that is not there is not made for it
     found = where.leftovers(days) if dry_run else where.sweep(days)

@@ -63,6 +63,8 @@ def check_weights(weights: Sequence[float] | None, count: int) -> tuple[float, .
             f"weights must not be negative, got {_shown(w)}; a skill cannot be subtracted, "
             f"give what is to be left out weight 0"
         )
+    if not math.isfinite(sum(w)):
+        raise InvalidValue(f"weights must have a finite sum, got {_shown(w)}")
     if max(w) == 0:
         raise InvalidValue(f"at least one weight must be above zero, got {_shown(w)}")
     return w
@@ -96,16 +98,19 @@ def exponents(
     return tuple(w * a / alpha for w, a in zip(weights, temperatures, strict=True))
 
 
-def check_temperature(alpha: float) -> None:
+def check_temperature(alpha: float, whose: str = "") -> None:
     """A temperature [r/nat] divides Q, so it must be positive.
+
+    Args:
+        whose: begins the sentence.
 
     Raises:
         InvalidValue: it is not.
     """
     if not (math.isfinite(alpha) and alpha > 0):
         raise InvalidValue(
-            f"a temperature must be positive and finite, got {alpha:g}; skills compose through "
-            f"exp(Q/alpha), so train them with alpha above zero"
+            f"{whose}a temperature must be positive and finite, got {alpha:g}; skills compose "
+            "through exp(Q/alpha)" + (", so train it with alpha above zero" if whose else "")
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cache, cached_property
@@ -162,8 +163,19 @@ def divert_warnings() -> None:
     """Send MuJoCo's warnings to the logger "skillkit.mujoco".
 
     By default they go to a file MUJOCO_LOG.TXT in whatever folder the user stands.
+
+    Raises:
+        InvalidValue: MuJoCo refuses to be imported, for what MUJOCO_GL says.
     """
-    import mujoco
+    try:
+        import mujoco
+    except (AttributeError, ImportError, RuntimeError) as error:
+        if not (backend := os.environ.get("MUJOCO_GL")):
+            raise
+        raise InvalidValue(
+            f"MuJoCo cannot start with MUJOCO_GL={backend} ({' '.join(str(error).split())}); "
+            "unset it, or set it to egl"
+        ) from error
 
     if mujoco.get_mju_user_warning() is None:
         mujoco.set_mju_user_warning(logging.getLogger("skillkit.mujoco").info)
@@ -176,9 +188,9 @@ def compiled(asset: Path, scene: Path | None = None) -> MjModel:
     Raises:
         InvalidValue: a file is missing or MuJoCo refuses it.
     """
+    divert_warnings()
     import mujoco
 
-    divert_warnings()
     try:
         spec = mujoco.MjSpec.from_file(str(asset))
         if scene:

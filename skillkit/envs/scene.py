@@ -54,9 +54,9 @@ def walls(scene: Path) -> Walls:
     Raises:
         InvalidValue: the file is missing or MuJoCo refuses it.
     """
+    model = compiled(scene)
     import mujoco
 
-    model = compiled(scene)
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
     solid = (model.geom_contype | model.geom_conaffinity) > 0

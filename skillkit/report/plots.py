@@ -40,10 +40,12 @@ GREY, INK = "#8A8A8A", "#222222"
 PANELS = (  # key in metrics.jsonl, title of its panel
     ("return", "return [r]"),
     ("final_distance", "final distance"),
+    ("success", "success rate"),
     ("entropy", "entropy [nat]"),
     ("alpha", "temperature α [r/nat]"),
     ("q", "soft Q-value [r]"),
     ("critic_loss", "critic loss [r²]"),
+    ("kl", "KL to N(0, I) [nat]"),
 )
 LOGARITHMIC = {"final_distance", "alpha", "critic_loss"}  # where they span more than a decade
 

@@ -199,6 +199,8 @@ def _add(
         if reason := rules.unfit(skill.manifest):
             raise IncompatibleSkills(f"{skill.name} is {reason}")
     rules.check_compatible([part.manifest for part in parts])
+    for skill in parts:
+        rules.check_temperature(skill.alpha, f"{skill.name}: ")
     w = rules.check_weights(weights, len(parts))
     temperatures = [part.alpha for part in parts]
     alpha = rules.default_temperature(w, temperatures) if temperature is None else temperature
@@ -265,7 +267,9 @@ def _coverage(episodes: Mapping[str, Tensor], played: Evaluation, seed: int) -> 
     entries = {"replay_coverage": list(range(stored.shape[1]))}
     if goals := played.task.goals:
         entries["replay_coverage_goals"] = played.task.spec.index(tuple(goals))
-    found = {}
+    found: dict[str, float] = {}
+    if len(episodes["lengths"]) < 2:
+        return found  # what is usual is seen between episodes
     for name, which in entries.items():
         rng = torch.Generator().manual_seed(seed)
         found[name] = coverage(stored[:, which], episodes["lengths"] + 1, visited[:, which], rng)

@@ -34,7 +34,12 @@ from skillkit.workflows.settings import plain, spawn
 from skillkit.workflows.shards import Shards
 from skillkit.workflows.updates import population
 
-FORMAT = 2  # of a checkpoint; 1 knew no running episodes
+FORMAT = 3  # of a checkpoint; 1 knew no running episodes, 2 not all that a run must keep
+# What a longer sitting may do otherwise: nothing that is learned depends on it, but for the steps.
+FREE = {
+    "steps", "threads", "replay_stored", "evaluate_every", "evaluation_episodes",
+    "final_episodes", "stacked", "every_frame",
+}  # fmt: skip
 MALFORMED = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)  # a file not ours
 
 
@@ -115,11 +120,10 @@ class Run:
             for key, value in plain(config).items()
             if key != "learning_rate"  # the one thing to change when a loss diverged
         }
-        self.identity |= {
-            f"train.{key}": getattr(loop, key) for key in ("environments", "precision", "compile")
-        }
-        if (every := configs["explore"].turn_every) > 0:
-            self.identity["explore.turn_every"] = every
+        tables = {name: plain(configs[name]) for name in ("train", "explore", "replay")}
+        tables["train"] = {k: v for k, v in tables["train"].items() if k not in FREE}
+        for table, values in tables.items():
+            self.identity |= {f"{table}.{key}": value for key, value in values.items()}
         if played != [*tasks]:
             self.identity["train.every_frame"] = True
         self.identity |= {} if base is None else base.identity
@@ -151,7 +155,7 @@ class Run:
             _check_symmetric("replay.symmetric", shared, base)
             self.augment = Augmentation(images(spec, shared.on.symmetries), device)
         generator, turning = torch.Generator().manual_seed(noises), None
-        if every:
+        if every := configs["explore"].turn_every:
             _check_symmetric("explore.turn_every", shared, base)
             turning = Turning(shared.on, every, loop.environments, generator)
         relabelled = played if len(tasks) > 1 or turning else ()

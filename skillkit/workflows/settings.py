@@ -73,7 +73,9 @@ def parse(key: str, value: Any, kind: Any) -> Any:
             return {"true": True, "false": False}[str(value).lower()]
         if kind is int:
             number = float(value)
-            if number != int(number) or abs(number) > LARGEST:
+            if math.isfinite(number) and abs(number) > LARGEST:
+                raise InvalidValue(f"{key} takes a number up to {LARGEST:,}, not {value!r}")
+            if number != int(number):
                 raise ValueError
             return int(number)
         if kind is float and not math.isfinite(float(value)):

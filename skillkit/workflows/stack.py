@@ -83,7 +83,7 @@ def stack(
     found = find_task(task) if isinstance(task, str) else task
     label = default_name(below.name, found) if name is None else check_name(name)
     recipe_algorithm, recipe = found.recipe[0], without_frames(found.recipe[1])
-    algorithm = algorithm or recipe_algorithm
+    algorithm = recipe_algorithm if algorithm is None else algorithm
     tables: dict[str, type] = {"stack": StackConfig}
     if reuse_replay:
         tables["reuse"] = ReuseConfig

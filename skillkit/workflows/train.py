@@ -6,6 +6,7 @@ them, so each critic learns from what all the skills have seen.
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -18,6 +19,7 @@ from skillkit.envs import Task
 from skillkit.envs import task as find_task
 from skillkit.errors import InvalidValue, UnknownName
 from skillkit.manifest import Manifest, check_name
+from skillkit.names import MAX_NAME
 from skillkit.replay import ReplayBuffer, Sampling
 from skillkit.report import card
 from skillkit.report.picture import draw
@@ -151,7 +153,7 @@ def train_together(
     every_frame = parse("train.every_frame", settings.get("train.every_frame", True), bool)
     if not every_frame or taught(found) == found:
         recipe = without_frames(recipe)
-    algorithm = algorithm or recipe_algorithm
+    algorithm = recipe_algorithm if algorithm is None else algorithm
     configs = configure(algorithm, {**without_layers(recipe), **settings}, recipe_algorithm)
     config: TrainConfig = configs["train"]
     notify = on_event or (lambda event: None)
@@ -233,9 +235,17 @@ def check_names(tasks: Sequence[Task], name: str | None = None) -> list[str]:
 
 
 def run_name(names: Sequence[str], seeds: Sequence[int] = (0,)) -> str:
-    """What a run in progress is called: several skills share one, and so do several seeds."""
-    together = names[0] if len(names) == 1 else check_name("+".join(names) + ".together")
-    return together if len(seeds) == 1 else check_name(f"{together}.seeds")
+    """What a run in progress is called, so that another with other seeds can go on beside it.
+
+    Several skills share a run, and so do several seeds. A long name ends in a checksum of itself.
+    """
+    label = names[0] if len(names) == 1 else "+".join(names) + ".together"
+    if [*seeds] != [0]:
+        label += ".seed" + "-".join(map(str, seeds))
+    if len(label) > MAX_NAME:
+        digest = hashlib.sha256(label.encode()).hexdigest()[:8]
+        label = f"{label[: MAX_NAME - 9].rstrip('/')}.{digest}"
+    return check_name(label)
 
 
 def finished(

@@ -158,8 +158,9 @@ BAD = [
     ("copy push_x ../x", "'../x' is not a skill name; use"),
     ("copy push_x Push_Y", "differs from 'push_y' only in case"),
     ("copy push_x other --registry file", "no skill is called 'push_x'", "file is no folder"),
-    ("gc --days -1", "--days is a number of days, 0 or more, not -1"),
-    ("gc --days nan", "--days is a number of days, 0 or more, not nan"),
+    ("gc --days -1", "'--days': -1.0 is not in the range x>=0"),
+    ("gc --days nan", "'--days': nan is not finite"),
+    ("report --film-for nan", "'--film-for': nan is not finite"),
     ("gc --days few", "'few' is not a valid float"),
     ("gc --registry nowhere", "there is no registry at", "nowhere"),
 ]  # fmt: skip

@@ -9,12 +9,8 @@ from operator import itemgetter
 from skillkit.report.page.found import Row
 from skillkit.report.page.markup import Html, element
 from skillkit.report.page.numbers import MINUS, shown
-from skillkit.report.plots import LOGARITHMIC
-from skillkit.report.plots import PANELS as DRAWN
+from skillkit.report.plots import LOGARITHMIC, PANELS
 
-PANELS = (
-    *DRAWN[:2], ("success", "success rate"), *DRAWN[2:], ("kl", "KL to N(0, I) [nat]"),
-)  # fmt: skip
 BUCKETS = 100  # of steps; of each the lowest and the highest value is drawn
 WIDTH, HEIGHT = 260, 104
 LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 18  # margins
