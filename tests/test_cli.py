@@ -235,9 +235,10 @@ def test_ctrl_c_keeps_the_run_and_resume_ends_it(mine: Path) -> None:
     steps = state["collector"]["steps"]
     assert load("point_x").reference == "point_x@1" and 3_000 <= steps < 30_000
 
-    assert (
-        "has seed 0, not 1" in answer("train", "point_x", "--resume", *LONG, "--seed", 1).sentence
-    )
+    other = answer("train", "point_x", "--resume", *LONG, "--set=explore.correlation=0.5")
+    assert "has explore.correlation 0.0, not 0.5" in other.sentence
+    beside = answer("train", "point_x", "--resume", *LONG, "--seed", 1)
+    assert "no interrupted run of point_x.seed1" in beside.sentence
     shorter = [*LONG, f"--set=train.steps={steps + 1_000}"]
     found = answer("train", "point_x", "--resume", *shorter)
     assert found.code == 0 and found.out.startswith("saved point_x@2")

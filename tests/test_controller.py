@@ -469,3 +469,11 @@ def test_a_probe_of_the_wrong_shape_is_refused(key: str, value: Array) -> None:
     del probe[key]
     with pytest.raises(CorruptSkill, match=rf"probe.safetensors does not fit.*{key}"):
         controller.check(probe)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "many"])
+def test_a_wrong_seed_is_not_the_skills_fault(seed: Any) -> None:
+    with pytest.raises(InvalidValue, match=f"a seed is a whole number from 0 on, not {seed!r}"):
+        Controller(SPEC, POLICY, hand_tensors(), deterministic=False, seed=seed)
+    with pytest.raises(InvalidValue, match="a seed is a whole number"):
+        Controller.load(Path("nowhere"), deterministic=False, seed=seed)

@@ -277,7 +277,7 @@ WRONG: dict[str, list[Any]] = {
     "timing": [None, 3.0],
     "host": [None, "laptop"],
     "spec": [None, [], {}],
-    "format": [None, 0, 2, "1", [1]],
+    "format": [None, 0, -2, "1", [1]],
 }
 
 
@@ -351,3 +351,11 @@ def test_what_json_cannot_hold_is_refused_when_built(value: Any) -> None:
 def test_the_newer_format_is_named() -> None:
     with pytest.raises(InvalidValue, match="its format is 2, and this skillkit reads format 1"):
         Manifest.from_json(example().to_json() | {"format": 2, "novelty": True})
+
+
+def test_the_way_out_of_a_newer_format_is_not_to_remove_it(tmp_path: Path) -> None:
+    data = example().to_json() | {"format": 99}
+    (tmp_path / "skill.json").write_text(json.dumps(data))
+    with pytest.raises(CorruptSkill, match="its format is 99, .*so upgrade yours") as caught:
+        Manifest.load(tmp_path)
+    assert "remove" not in str(caught.value)

@@ -48,6 +48,13 @@ def test_what_is_published_is_found_complete(mine: Registry) -> None:
     assert entry.size == sum(p.stat().st_size for p in entry.folder.rglob("*") if p.is_file())
 
 
+def test_one_folder_is_a_search_path_of_one(tmp_path: Path) -> None:
+    for folder in (tmp_path, str(tmp_path)):
+        assert Registry(folder).folders == [tmp_path]
+    with pytest.raises(InvalidValue, match="a skill is named by text such as 'push_x@3', not by 3"):
+        Registry(tmp_path).find(3)  # type: ignore[arg-type]
+
+
 def test_versions_count_and_latest_is_the_last(mine: Registry) -> None:
     for number in range(1, 12):  # v10 comes after v9
         assert mine.publish("a/b", write("a/b", str(number))).version == number

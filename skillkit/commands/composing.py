@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 @click.option("--weights", help="One per skill, comma-separated; 1/N each by default.")
 @click.option("--temperature", type=float, help="Of the result; sum of weight times alpha.")
 @click.option("--instant", is_flag=True, help="Train nothing: resample the skills' actions.")
-@click.option("--name", help="Name of the skill; push_x+push_y by default.")
+@click.option(
+    "--name", help="Name of the skill; push_x+push_y or push_x+push_y.instant by default."
+)
 @click.option(
     "--seed", type=SEED, default=0, show_default=True, help="The one source of randomness."
 )

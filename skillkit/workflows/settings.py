@@ -74,7 +74,7 @@ def parse(key: str, value: Any, kind: Any) -> Any:
         if kind is int:
             number = float(value)
             if math.isfinite(number) and abs(number) > LARGEST:
-                raise InvalidValue(f"{key} takes a number up to {LARGEST:,}, not {value!r}")
+                raise InvalidValue(f"{key} takes a whole number up to {LARGEST:,}, not {value!r}")
             if number != int(number):
                 raise ValueError
             return int(number)

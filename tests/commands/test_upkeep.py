@@ -161,7 +161,7 @@ BAD = [
     ("gc --days -1", "'--days': -1.0 is not in the range x>=0"),
     ("gc --days nan", "'--days': nan is not finite"),
     ("report --film-for nan", "'--film-for': nan is not finite"),
-    ("gc --days few", "'few' is not a valid float"),
+    ("gc --days few", "'few' is not a valid number"),
     ("gc --registry nowhere", "there is no registry at", "nowhere"),
 ]  # fmt: skip
 

@@ -99,6 +99,18 @@ def test_a_picture_shows_the_scene(name: str) -> None:
     assert run.returncode == 0, run.stderr
 
 
+def test_a_renderer_that_is_not_there_is_named() -> None:
+    code = "from skillkit.envs import make, task; make(task('push_x'), 1, seed=0)"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "MUJOCO_GL": "crayon"},
+        capture_output=True,
+        text=True,
+    )
+    said = "InvalidValue: MuJoCo cannot start with MUJOCO_GL=crayon (invalid value for"
+    assert said in run.stderr and "unset it, or set it to egl" in run.stderr
+
+
 @pytest.mark.parametrize("name", ["push_x", "ant_run"])
 def test_memory_of_their_own_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies that go on from what they have computed play what those play that begin anew."""

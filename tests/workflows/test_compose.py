@@ -133,6 +133,12 @@ def test_its_replay_is_the_union(x: Skill, y: Skill, both: Skill) -> None:
     )
     capped = quick(x, y, settings={"compose.replay_stored": 500})
     assert len(capped.replay) == capped.manifest.replay["transitions"] <= 500
+    assert "replay_coverage" in capped.metrics
+
+
+def test_of_one_episode_nothing_is_covered(x: Skill, y: Skill) -> None:
+    one = quick(x, y, settings={"compose.replay_stored": 1})
+    assert one.manifest.replay["episodes"] == 1 and "replay_coverage" not in one.metrics
 
 
 def test_it_takes_no_step(x: Skill, y: Skill, both: Skill, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +268,7 @@ def test_one_that_was_taught_another_task_is_refused() -> None:
 
 
 def test_a_skill_without_temperature_is_refused(x: Skill, greedy: Skill) -> None:
-    with pytest.raises(InvalidValue, match="a temperature must be positive.*train them with alpha"):
+    with pytest.raises(InvalidValue, match="^point_y: .*train it with alpha above zero"):
         quick(x, greedy)
 
 

@@ -81,6 +81,11 @@ def test_everything_comes_back(saved: Path, tmp_path: Path) -> None:
         ({"sac__alpha": 0.5}, "has sac.alpha 0.1, not 0.5"),
         ({"sac__automatic_alpha": True}, "has sac.automatic_alpha False, not True"),
         ({"train__environments": 3}, "has train.environments 8, not 3"),
+        ({"train__warmup": 9_000}, "has train.warmup [0-9]+, not 9000"),
+        ({"train__update_every": 3}, "has train.update_every 12, not 3"),
+        ({"train__replay_capacity": 300}, "has train.replay_capacity 200, not 300"),
+        ({"explore__correlation": 0.9}, "has explore.correlation 0.0, not 0.9"),
+        ({"replay__n_step": 3}, "has replay.n_step 1, not 3"),
         ({"train__steps": 232}, "has taken 240 steps already"),
     ],
 )
@@ -92,7 +97,12 @@ def test_another_run_is_refused(saved: Path, changes: dict[str, Any], complaint:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"sac__learning_rate": 1e-5}, {"train__steps": 5_000}, {"train__steps": 233}],  # its last step
+    [
+        {"sac__learning_rate": 1e-5},
+        {"train__steps": 5_000},
+        {"train__steps": 233},  # its last step
+        {"train__evaluate_every": 7, "train__final_episodes": 3, "train__threads": 2},
+    ],
 )
 def test_what_may_change(saved: Path, changes: dict[str, Any]) -> None:
     one = run(**changes)
@@ -206,7 +216,7 @@ def test_images_of_what_was_lived_where_the_task_has_them() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"explore__turn_every": 0}, "explore.turn_every 10.0, not None"),
+        ({"explore__turn_every": 0}, "explore.turn_every 10.0, not 0.0"),
         ({"explore__turn_every": 20}, "explore.turn_every 10.0, not 20.0"),
         ({"explore__turn_every": 10, "train__every_frame": False}, "train.every_frame True, not"),
     ],

@@ -13,10 +13,11 @@ import torch
 
 from skillkit.envs import Task, Term, task
 from skillkit.errors import InvalidValue, NonFinite, SkillkitError, UnknownName
+from skillkit.names import check_name
 from skillkit.skill import Skill, arrays, load
 from skillkit.workflows.checkpoints import Checkpoints
 from skillkit.workflows.common import check_finite
-from skillkit.workflows.train import check_names, configure, train
+from skillkit.workflows.train import check_names, configure, run_name, train
 from tests.point_skills import SHORT
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -391,3 +392,15 @@ def test_a_gpu_learns_and_the_skill_plays_anywhere(tmp_path: Path, registry_fold
     action = skill.save().controller()(np.zeros(4))
     obs = torch.zeros(1, 4)
     np.testing.assert_allclose(action, skill.policy.mode(obs)[0].detach().numpy(), atol=1e-5)
+
+
+def test_runs_of_other_seeds_go_on_beside_each_other() -> None:
+    names, seeds = (["push_x"], ["push_x", "push_y"]), ([0], [1], [10], [0, 1], [1, 0], [2, 3])
+    labels = [run_name(several, drawn) for several in names for drawn in seeds]
+    assert len({*labels}) == len(labels) and labels[:2] == ["push_x", "push_x.seed1"]
+
+
+def test_a_run_of_many_skills_has_a_name_that_a_folder_can_have() -> None:
+    many = [f"push_{'x' * i}/y" for i in range(1, 40)]
+    labels = {run_name(many[:count]) for count in range(1, 40)}
+    assert len(labels) == 39 and all(check_name(label) == label for label in labels)
