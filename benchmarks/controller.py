@@ -6,7 +6,8 @@
 
 17 observations, 6 actions, one thread. The floor is what NumPy needs for the matrix products of
 the policy alone. In the control loop the controllers' seconds alternate with those of an empty
-loop and of one that spins as long as the longest call takes: they miss what the machine misses.
+loop, of one that spins as long as the longest call takes, and of the longest one's products alone,
+which read as much memory: they miss what the machine misses.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ ROWS = {
 }
 GROWTH = 200_000  # calls
 CALLS = 1_000  # that tell how long the spinning loop spins
-SPINNING = "spinning as long as stacked"
+SPINNING, PRODUCTS = "spinning as long as stacked", "products alone of stacked"
 
 Act = Callable[[Array], Any]
 
@@ -217,11 +218,12 @@ def loop(act: Act, seconds: float) -> Figures:
 
 
 def control_loops(seconds: float) -> dict[str, dict[str, list[float]]]:
-    """The controllers' loops, an empty one and one that spins, a second each in turn."""
+    """The controllers' loops and three that are no controllers, a second each in turn."""
     acts: dict[str, Act] = {kind: ours(kind) for kind in list(ROWS)[:3]}
     obs = np.zeros(SIZES[0], np.float32)
     longest = max(timed(act, obs, CALLS)["p50"] for act in acts.values()) / 1e6
     acts |= {"empty loop": lambda obs: None, SPINNING: partial(spin, longest)}
+    acts[PRODUCTS] = products("stacked")
     slice_ = min(1.0, seconds)
     loops = {name: _looping(act, slice_) for name, act in acts.items()}
     return in_turn(loops, max(1, round(seconds / slice_)))

@@ -101,6 +101,7 @@ def test_a_controller_is_timed(get: Get, tmp_path: Path) -> None:
         "stacked",
         "empty loop",
         get("controller").SPINNING,
+        get("controller").PRODUCTS,
     }
     assert all(each["periods"] == [20] for each in loops.values())
     assert found["growth"]["figures"]["stacked"]["calls"] == 400
