@@ -31,7 +31,7 @@ def test_it_is_what_the_manifest_says(path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("format", 99),
+        ("format", 0),
         ("kind", "learned"),
         ("algorithm", "sac\u001b[31m"),
         ("algorithm", 3),
