@@ -35,7 +35,7 @@ from skillkit.workflows.shards import Shards
 from skillkit.workflows.updates import population
 
 FORMAT = 3  # of a checkpoint; 1 knew no running episodes, 2 not all that a run must keep
-# What a longer sitting may do otherwise: nothing that is learned depends on it, but for the steps.
+# What a longer sitting may do otherwise. The last two count by what they come to: see `identity`.
 FREE = {
     "steps", "threads", "replay_stored", "evaluate_every", "evaluation_episodes",
     "final_episodes", "stacked", "every_frame",

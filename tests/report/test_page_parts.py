@@ -245,7 +245,7 @@ def test_a_linked_figure_is_damage(mine: Registry, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_hundred_skills_take_four_times_what_fifty_take(mine: Registry) -> None:
-    """Of the processor's time, on the same machine; at most twice that. In all it is 13 s."""
+    """Of the processor's time, on the same machine; at most twice that."""
     large, curve = png(1000, 1000, noise=True), lines(*range(200))
     entries: list[Entry] = []
     took = []
