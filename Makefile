@@ -10,7 +10,7 @@ demo: $(READY)  ## compose the shipped push_x and push_y, print the distances, d
 	$(VENV)/bin/skillkit plot push_x push_y push_x+push_y --output .skillkit/push_x+push_y.png
 
 test: $(READY)  ## everything that runs in seconds; `pytest -m slow` runs the rest
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n auto
 
 check: $(READY)  ## style, types, layers
 	$(VENV)/bin/ruff check .
