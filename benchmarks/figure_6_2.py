@@ -38,7 +38,7 @@ from skillkit.replay import union
 from skillkit.report.plots import STYLES, render
 from skillkit.skill import arrays
 from skillkit.workflows.extract import WATCHED
-from skillkit.workflows.train import configure
+from skillkit.workflows.recipes import configure
 
 FOLDER = RESULTS / "figure_6_2"
 WAYS = ("composed", "direct", "offline")
@@ -104,7 +104,7 @@ def direct(goal: Task, seed: int) -> list[Row]:
 def offline(goal: Task, parts: list[Skill], seed: int, updates: int) -> list[Row]:
     """Soft Q-learning from what is stored, and nothing else."""
     lender, recipe = goal.recipe
-    learner = SQL(goal.spec, configure("sql", recipe, lender)["sql"], seed)
+    learner = SQL(goal.spec, configure("sql", {}, recipe, lender)["sql"], seed)
     replay = relabelled_union(parts, goal)
     generator = torch.Generator().manual_seed(seed)
 

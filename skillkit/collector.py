@@ -151,7 +151,7 @@ class Collector:
         """One step in every environment; without a policy the action is the prior's.
 
         Args:
-            policies: one for each of the tasks.
+            policies: one, or one for each of the tasks; none: the prior acts.
         """
         if self.obs is None:
             self.obs, _ = self.env.reset()

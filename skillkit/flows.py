@@ -68,7 +68,7 @@ class Coupling(AffineCouplingTransform):  # type: ignore[misc]
     """
 
     def __init__(self, moved: list[bool], config: FlowConfig) -> None:
-        with torch.device("cpu"):  # which entries move must be known where all else is promised
+        with torch.device("cpu"):  # real, even in a module that is built on the meta device
             super().__init__(moved, nn.Identity)
         sizes = self.num_identity_features, 2 * self.num_transform_features
         self.transform_net = Conditioner(*sizes, config)

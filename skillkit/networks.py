@@ -90,9 +90,9 @@ ONEDNN: Any = torch.backends.mkldnn  # its older name
 def quick_products() -> Iterator[None]:
     """A block's float32 products by oneDNN, on the CPU, where they stay float32.
 
-    MKL, which PyTorch takes by itself, leaves half of a wide AMD processor unused. What allows
-    oneDNN allows it to round to bfloat16 too. It does where the processor has units for that; there
-    all stays as it is.
+    MKL, which PyTorch takes by itself, leaves half of a wide AMD processor unused. PyTorch's switch
+    to oneDNN also permits rounding to bfloat16, which it does where the processor has units for
+    it; so the switch is set only where a product has been seen to keep the error of float32.
     """
     before = ONEDNN.matmul.fp32_precision
     ONEDNN.matmul.fp32_precision = "bf16" if _onednn_keeps_float32() else before

@@ -67,7 +67,7 @@ class Ensemble(SoftQ):
         sizes = [width + action_dim, *self.hidden, 1]
         self.net = StackedMLP(critics, sizes, normalised)
         if self.inputs is not None:
-            with torch.device("cpu"):  # known where all else is promised, and not saved
+            with torch.device("cpu"):  # real, even on the meta device, and not saved
                 index = torch.tensor(self.inputs, dtype=torch.int64)
             self.register_buffer("positions", index, persistent=False)
 

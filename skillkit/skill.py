@@ -17,13 +17,14 @@ from safetensors.numpy import save
 
 from skillkit import probe
 from skillkit.controller import Controller
-from skillkit.errors import InvalidValue, NonFinite
+from skillkit.errors import IncompatibleSkills, InvalidValue, NonFinite
 from skillkit.manifest import Manifest, Parent, check_name
 from skillkit.reading import blaming, read_bytes, read_tensors, read_text
 from skillkit.registry import Entry, Registry, search_path
 from skillkit.types import Array, Spec
 
 if TYPE_CHECKING:
+    from skillkit.envs import Task
     from skillkit.policies import Policy
     from skillkit.q_functions import SoftQ
     from skillkit.replay import ReplayBuffer
@@ -114,6 +115,25 @@ class Skill:
             (None, None) if self.entry is None else (self.entry.version, self.entry.content_id)
         )
         return {"name": self.name, "version": version, "content_id": content}
+
+    def check_plays(self, task: Task) -> None:
+        """Whether it can act in a task.
+
+        Raises:
+            IncompatibleSkills: observation, actions or control period are not those it was trained
+                with.
+        """
+        if task.spec == self.spec:
+            return
+        was, cannot = self.manifest.task["domain"], f"{self.name} cannot play {task.name}"
+        if was != task.domain:
+            raise IncompatibleSkills(
+                f"{cannot}: it was trained in the domain {was}; choose a task of that domain"
+            )
+        raise IncompatibleSkills(
+            f"{cannot}: what the domain {was} observes, its actions or its control period changed "
+            f"since it was trained; train {self.name} again"
+        )
 
     @property
     def policy(self) -> Policy:
@@ -236,8 +256,9 @@ class Skill:
             registry: or the folder of one; None: $SKILLKIT_REGISTRY, else ./.skillkit.
 
         Raises:
-            InvalidValue: the name is not one.
+            InvalidValue: the name is not one, or differs from another in case alone.
             NonFinite: a parameter is not a number.
+            CorruptSkill: a stored skill's own files are not what they were.
             RegistryUnavailable: the registry cannot be written.
         """
         name = check_name(self.name if name is None else name)
@@ -266,13 +287,24 @@ class Skill:
         ):  # not save_file: on a full disk it raises no OSError
             (folder / f"{name}.safetensors").write_bytes(save(tensors))
         rows = [json.dumps(row) for row in self.curve]
-        (folder / "metrics.jsonl").write_text("\n".join(rows) + "\n" * bool(rows))
-        (folder / "README.md").write_text(self.card or f"# {manifest.name}\n")
+        (folder / "metrics.jsonl").write_text("\n".join(rows) + "\n" * bool(rows), "utf-8")
+        (folder / "README.md").write_text(
+            _renamed(self.card, self.manifest.name, manifest.name), "utf-8"
+        )
         if self.figure:
             (folder / "figure.png").write_bytes(self.figure)
 
     def _check_answers(self, answer: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
         probe.check(self.folder / "probe.safetensors", self.name, answer)
+
+
+def _renamed(card: str, was: str, now: str) -> str:
+    """A card under another name: where it shows and where it loads the skill."""
+    if not card:
+        return f"# {now}\n"
+    for place in ("# {}\n", "episodes of {} come to]", 'skillkit.load("{}")'):
+        card = card.replace(place.format(was), place.format(now), 1)
+    return card
 
 
 def load(reference: str, registry: Registry | Path | str | None = None) -> Skill:

@@ -18,8 +18,8 @@ class Turning:
     """E environments, each seen from a frame of its own, which is drawn anew every so many steps.
 
     Who acts in frame g sees g R s and does g^-1 a. R turns the world, where it has no preferred
-    direction, by up to half of what lies between two frames. What is seen after a change is what
-    one meets who was on his way in another direction, so he learns to change direction.
+    direction, by up to half of what lies between two frames. After a change the robot sees itself
+    moving in another direction than it wants to, so it learns to change direction.
 
     Args:
         domain: whose symmetries and rotation there are.

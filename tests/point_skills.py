@@ -97,6 +97,11 @@ def options(settings: dict[str, object]) -> list[str]:
     return [f"--set={key}={value}" for key, value in settings.items()]
 
 
+def of(algorithm: str, settings: dict[str, object]) -> dict[str, object]:
+    """Settings of SAC as those of another algorithm."""
+    return {key.replace("sac.", f"{algorithm}."): value for key, value in settings.items()}
+
+
 @functools.cache
 def trained() -> Path:
     """A registry, to read: point_x, point_y and the composition of both; once per session."""

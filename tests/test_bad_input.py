@@ -355,7 +355,7 @@ def test_evaluating_asks_for_a_task_file_that_is_gone(
 
     add_tasks(desk["tasks"] / "wrong")
     where = ["--registry", registry_folder]
-    good("train", "fine", "--set=train.steps=100", *where)
+    good("train", "fine", "--set=train.steps=100", "--set=train.warmup=100", *where)
     catalog._added.clear()
     good("show", "fine", *where)
     good("evaluate", "fine", "--task", "point_x", "--episodes", 2, *where)

@@ -14,8 +14,9 @@ from skillkit.envs import Task, task
 from skillkit.networks import precision
 from skillkit.workflows import loop
 from skillkit.workflows.loop import TrainConfig
+from skillkit.workflows.recipes import configure, without_layers
 from skillkit.workflows.run import Run
-from skillkit.workflows.train import configure, without_layers
+from skillkit.workflows.seeds import Seeds
 from skillkit.workflows.updates import update
 
 NEVER = 10**12  # steps
@@ -52,12 +53,17 @@ class Training:
     """A run that has filled its replay, and made a few updates.
 
     Attributes:
-        run: everything that a training consists of.
+        learning: everything that a training consists of.
         config: of its loop.
     """
 
-    run: Run
+    learning: Seeds
     config: TrainConfig
+
+    @property
+    def run(self) -> Run:
+        """The one there is."""
+        return self.learning.runs[0]
 
     @staticmethod
     def begin(
@@ -70,10 +76,10 @@ class Training:
         """As `skillkit train NAMES` with these settings would."""
         tasks: list[Task] = [task(name) for name in names]
         lender, recipe = tasks[0].recipe
-        chosen = {**without_layers(recipe), "train.warmup": warmup, **settings}
-        configs = configure(algorithm or lender, chosen, lender)
+        given = {"train.warmup": warmup, **settings}
+        configs = configure(algorithm or lender, given, without_layers(recipe), lender)
         run = Run(tasks, algorithm or lender, configs, 0, device)
-        found = Training(run, configs["train"])
+        found = Training(Seeds([run], configs["train"]), configs["train"])
         while run.collector.steps < warmup:
             run.collector.step(())
         for _ in range(5):  # a compiled one is compiled now, and a recorded one recorded
@@ -92,7 +98,7 @@ class Training:
         began = time.perf_counter()
         try:
             loop.PROGRESS_EVERY = steps
-            for _ in loop.learn(self.run, config, _stop, None):
+            for _ in loop.learn(self.learning, config, _stop, None):
                 pass
         except Enough:
             pass
@@ -107,7 +113,7 @@ class Training:
         began = time.perf_counter()
         with precision(self.config.precision, self.run.device):
             for _ in range(count):
-                update(self.run, 1)
+                update(self.learning, 1)
             wait(self.run.device)
         took = time.perf_counter() - began
         return {"seconds": took, "updates": count * len(self.run.trainees)}

@@ -33,8 +33,8 @@ class SACConfig:
     alpha_start: float | None = None  # where alpha begins [r/nat]; None: it stays the same
     anneal_share: float = 0.7  # of the training, in which log alpha falls linearly from alpha_start
     automatic_alpha: bool = False  # tune alpha towards target_entropy (thesis ch. 5)
-    target_entropy: float | None = None  # [nat]; None: -A for A actions, and of an upper layer
-    # -A (1 + log 2): there it is minus the KL that a decision may spend, 1.69 nat an entry
+    target_entropy: float | None = None  # [nat]; None: -A for A actions, or -A (1 + log 2) for an
+    # upper layer, whose decisions may then spend a KL of 1.69 nat an entry
     critics: int = 2  # how many; their minimum is the soft Q-function
     normalised: bool = False  # layer normalisation in the critics: steadier, bounded off the data
     value_scale: float = 1.0  # unit of what the critics' networks say [r]; about the largest value

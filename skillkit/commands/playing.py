@@ -130,11 +130,7 @@ def task_of(skill: Skill, task: str | None) -> Task:
             f"no task file here declares {error.name}, which {skill.name} was made for; "
             "name its folder with --tasks DIR, or another task with --task"
         ) from error
-    if wanted.spec != skill.spec:
-        raise InvalidValue(
-            f"{skill.name} cannot play {wanted.name}: it was trained in the domain "
-            f"{skill.manifest.task['domain']}; choose a task of that domain"
-        )
+    skill.check_plays(wanted)
     return wanted
 
 

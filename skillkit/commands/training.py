@@ -99,6 +99,7 @@ def train(
     from skillkit.envs import task as find_task
     from skillkit.skill import load
     from skillkit.workflows import train as workflow
+    from skillkit.workflows.naming import check_names, run_name
     from skillkit.workflows.seeds import check_seeds
     from skillkit.workflows.settings import assignments
 
@@ -109,7 +110,7 @@ def train(
 
     wanted = [find_task(expression) for expression in expressions]
     where = open_registry(registry)
-    label = workflow.run_name(workflow.check_names(wanted, name), drawn)
+    label = run_name(check_names(wanted, name), drawn)
     options |= {"settings": assignments(pairs), "name": name}
     options["parent"] = None if parent is None else load(parent, where)
 
@@ -143,12 +144,12 @@ def stack(
     from skillkit.envs import task as find_task
     from skillkit.skill import load
     from skillkit.workflows import stack as workflow
+    from skillkit.workflows.naming import run_name, stacked_name
     from skillkit.workflows.settings import assignments
-    from skillkit.workflows.train import run_name
 
     where = open_registry(registry)
     below, task = load(base, where), find_task(expression)
-    called = workflow.default_name(below.name, task) if name is None else name
+    called = stacked_name(below.name, task) if name is None else name
     label = run_name([called], [options["seed"]])
     settings = assignments(pairs)
 

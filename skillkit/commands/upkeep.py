@@ -97,7 +97,8 @@ def rm(skill: str, registry: str | None) -> None:
     where = open_registry(registry)
     identity = ""
     with suppress(SkillkitError):  # a damaged skill has no content id, and can still be removed
-        identity = where.find(skill).content_id
+        skill = (found := where.find(skill)).reference  # what is removed is what was found
+        identity = found.content_id
     children = [child.reference for child in where.children(identity)]
     entry = where.remove(skill)
     click.echo(f"removed {entry.name}, version {entry.version}")

@@ -26,6 +26,8 @@ def relabelled_union(skills: Sequence[Skill], task: Task) -> ReplayBuffer:
     """
     rules.check_compatible([skill.manifest for skill in skills])
     for skill in skills:
+        if reason := rules.unfit(skill.manifest):
+            raise IncompatibleSkills(f"{skill.name} is {reason}")
         world = skill.manifest.task["domain"], skill.manifest.task["scene"], skill.spec
         if world != (task.domain, task.scene, task.spec):
             raise IncompatibleSkills(

@@ -166,7 +166,8 @@ def _directed(expression: str) -> bool:
 
 
 def check_compatible(skills: Sequence[Manifest]) -> None:
-    """Preconditions of every equation here: one dynamics, termination, action measure and gamma.
+    """Preconditions of every equation here: one dynamics, action measure and gamma. That they end
+    alike is for their tasks to say: `envs.combine`.
 
     Raises:
         InvalidValue: there is no skill.
@@ -215,11 +216,6 @@ PRECONDITIONS: tuple[tuple[str, Callable[[Manifest], Any], str], ...] = (
         "scene",
         lambda skill: skill.task.get("scene") or "none",
         "train them in one scene, because Q-functions add only under the same dynamics",
-    ),
-    (
-        "termination",
-        lambda skill: skill.task.get("termination") or "none",
-        "train them with one termination, because it is part of the dynamics",
     ),
     (
         "action space",

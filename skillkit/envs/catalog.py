@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -86,12 +87,15 @@ def catalog() -> Catalog:
         TaskFileError: two files define one name.
         InvalidValue: $SKILLKIT_TASKS names what is not a folder.
     """
+    paths = (path for folder in _folders() for path in sorted(folder.glob("*.py")))
+    return _together(*filter(None, map(load, paths)))
+
+
+@lru_cache(maxsize=1)
+def _together(*files: TaskFile) -> Catalog:
     found = Catalog()
-    for folder in _folders():
-        for path in sorted(folder.glob("*.py")):
-            file = load(path)
-            if file:
-                found.include(file)
+    for file in files:
+        found.include(file)
     return found
 
 

@@ -66,7 +66,7 @@ def combine(tasks: Sequence[Task], weights: Sequence[float] | None = None) -> Ta
         for inner, part in whole.parts or ((1.0, whole),):
             flat[part.name] = (share * inner + flat.get(part.name, (0.0, part))[0], part)
     parts = tuple(flat.values())
-    _check_compatible([part for _, part in parts])
+    _check_compatible(parts)
     if len(parts) == 1 and parts[0][0] == 1.0:
         return parts[0][1]
     return _sum(parts)
@@ -134,12 +134,13 @@ def _check_weights(weights: list[float], tasks: Sequence[Task]) -> None:
         raise InvalidValue(f"weights must be finite, not negative and not all zero, got {shown}")
 
 
-def _check_compatible(parts: list[Task]) -> None:
-    first = parts[0]
-    for part in parts:
-        if len(parts) > 1 and not part.relabellable:
+def _check_compatible(parts: Sequence[tuple[float, Task]]) -> None:
+    first = parts[0][1]
+    for weight, part in parts:
+        if not part.relabellable and (len(parts) > 1 or weight != 1):
+            role = "part of a sum" if len(parts) > 1 else "weighted"
             raise IncompatibleSkills(
-                f"{part.name} cannot be part of a sum: its reward is known to its environment only"
+                f"{part.name} cannot be {role}: its reward is known to its environment only"
             )
         for what, mine, other in (
             ("domain", first.domain, part.domain),

@@ -15,7 +15,7 @@ from skillkit.envs.domain import Domain
 from skillkit.envs.task import Task
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is itself alone
 class TaskFile:
     """A task file as it was when loaded.
 

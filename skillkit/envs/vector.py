@@ -166,7 +166,7 @@ class TaskVectorEnv(ResumableEnv):
         for values in (self.simulation.state, obs):
             if not finite(values):
                 self._refuse(np.asarray(~np.isfinite(values).all(axis=1)), "state")
-        self._seen = obs.copy()  # what the caller does to his array is his business
+        self._seen = obs.copy()  # the caller may change the array that it got
         return obs
 
     def _refuse(self, bad: Array, what: str) -> None:

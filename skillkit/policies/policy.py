@@ -48,7 +48,7 @@ class Policy(nn.Module):
         self.inputs = None if inputs is None else tuple(int(index) for index in inputs)
         self.squash = squash
         if self.inputs is not None:
-            with torch.device("cpu"):  # known where all else is promised, and not saved
+            with torch.device("cpu"):  # real, even on the meta device, and not saved
                 index = torch.tensor(self.inputs, dtype=torch.int64)
             self.register_buffer("positions", index, persistent=False)
 

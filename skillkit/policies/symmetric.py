@@ -64,7 +64,7 @@ class SymmetricPolicy(Policy):
         sizes = inside.observation_dim, inside.action_dim
         for table, size in zip(self.frames, sizes, strict=True):
             check_frames(table, size, len(self.directions))
-        with torch.device("cpu"):  # frames must be known where all else is promised
+        with torch.device("cpu"):  # real, even in a module that is built on the meta device
             for name, table in zip(("state", "action"), self.frames, strict=True):
                 signed = torch.tensor(table)
                 self.register_buffer(f"{name}_index", signed.abs() - 1, persistent=False)

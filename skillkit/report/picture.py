@@ -46,7 +46,8 @@ def draw(
     if task.landscape is not None:
         sampled = play(noise_dim=act.noise_dim, paths=True)
         return landscape.picture(name, sampled, choices(task, act, q())), ""
-    if task.on.plane and not task.goals and task.solved is None and act.noise_dim:
+    aimless = task.solved is None and not any(term.goals for term in task.terms)
+    if task.on.plane and aimless and act.noise_dim:
         found = fan(
             act.batch, task, act.noise_dim, episodes, seed=seed, begin=act.reset, progress=progress
         )

@@ -36,6 +36,7 @@ STYLES = (  # colour, marker; the first three as in the thesis: blue, orange, gr
     ("#000000", "X"),
     ("#7F7F7F", "h"),
 )
+MOST = len(STYLES)  # evaluations in one figure
 GREY, INK = "#8A8A8A", "#222222"
 PANELS = (  # key in metrics.jsonl, title of its panel
     ("return", "return [r]"),
@@ -170,9 +171,9 @@ def _domain(evaluations: Mapping[str, Evaluation]) -> Domain:
     """The one domain of all skills."""
     if not evaluations:
         raise InvalidValue("there is nothing to draw: name at least one skill")
-    if len(evaluations) > len(STYLES):
+    if len(evaluations) > MOST:
         raise InvalidValue(
-            f"{len(evaluations)} skills do not fit into one figure; draw at most {len(STYLES)}"
+            f"{len(evaluations)} skills do not fit into one figure; draw at most {MOST}"
         )
     domains = {evaluation.task.domain for evaluation in evaluations.values()}
     if len(domains) > 1:

@@ -4,8 +4,8 @@ stored replay takes the place of a skill's own."""
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,21 +17,13 @@ from skillkit.envs import Task, make
 from skillkit.envs import task as find_task
 from skillkit.errors import IncompatibleSkills, InvalidValue
 from skillkit.importers.sb3 import Learned
-from skillkit.manifest import Manifest, check_name, now
+from skillkit.manifest import check_name, now
 from skillkit.replay import ReplayBuffer
 from skillkit.report import card
 from skillkit.report.picture import draw
 from skillkit.skill import Skill
-from skillkit.workflows.common import (
-    OnEvent,
-    arithmetic,
-    command_line,
-    controller,
-    describe,
-    part,
-    score,
-    summary,
-)
+from skillkit.workflows.common import OnEvent, arithmetic, controller, score
+from skillkit.workflows.result import command_line, counts, unsaved
 from skillkit.workflows.settings import check_seed, plain, resolve, spawn
 
 REPORT_EVERY = 1_000  # environment steps
@@ -84,8 +76,7 @@ def adopt(
     check_seed(seed)
     found = find_task(task) if isinstance(task, str) else task
     config: ImportConfig = resolve(settings or {}, **{"import": ImportConfig})["import"]
-    options = [shlex.quote(source), "--format sb3", f"--task {shlex.quote(found.name)}"]
-    options += [] if name is None else [f"--name {name}"]
+    options = {"format": "sb3", "task": found.name, "name": name, "seed": seed}
     name = check_name(found.label if name is None else name)
     check_fits(learned, found)
     policy, q = learned.policy, learned.q
@@ -95,26 +86,22 @@ def adopt(
     size = final.episodes, final.seed
     figure, _ = draw(name, found, controller(found, policy), lambda: q, *size, played=final)
     sizes = {"policy": policy.kind, "hidden": list(policy.hidden), "alpha": q.alpha}
-    episodes = replay.episodes()
-    described = Manifest(
+    return unsaved(
+        name,
+        found,
+        policy,
+        q,
+        replay.episodes(),
+        final,
+        command=command_line("import", [source], options, settings or {}),
+        figure=figure,
         kind="trained",
-        name=name,
-        task=describe(found),
-        spec=found.spec,
-        alpha=q.alpha,
-        gamma=q.gamma,
         algorithm="sac",
         config={"sac": {**sizes, "gamma": q.gamma}, "import": plain(config)},
-        policy=part(policy),
-        q=part(q),
         seed=seed,
-        metrics={"evaluation": summary(final), "steps": learned.steps},
-        replay={"episodes": len(episodes["lengths"]), "transitions": len(episodes["actions"])},
+        metrics={"steps": learned.steps},
         timing={"updates": learned.updates},
     )
-    command = command_line("import", *options, seed=seed, settings=settings or {})
-    text = card.text(described, final, command)
-    return Skill(described, policy=policy, q=q, replay=replay, card=text, figure=figure)
 
 
 def check_fits(learned: Learned, task: Task) -> None:
@@ -148,11 +135,11 @@ def _experience(
     sizes = spec.observation_dim, spec.action_dim
     replay = ReplayBuffer(config.steps + config.environments, *sizes, learned.q.gamma)
     collector = Collector(env, spec, replay, torch.Generator().manual_seed(noises))
-    while collector.steps < config.steps:
-        collector.step([learned.policy])
-        if collector.before // REPORT_EVERY != collector.steps // REPORT_EVERY:
-            notify({"kind": "progress", "step": collector.steps, "steps": config.steps})
-    env.close()
+    with closing(env):
+        while collector.steps < config.steps:
+            collector.step([learned.policy])
+            if collector.before // REPORT_EVERY != collector.steps // REPORT_EVERY:
+                notify({"kind": "progress", "step": collector.steps, "steps": config.steps})
     return replay
 
 
@@ -163,10 +150,10 @@ def with_replay(skill: Skill, replay: ReplayBuffer, source: str) -> Skill:
         replay: of the skill's own observations and actions.
         source: where it is from, for the card.
     """
-    episodes = replay.episodes()
-    counts = {"episodes": len(episodes["lengths"]), "transitions": len(episodes["actions"])}
     config = {**skill.manifest.config, "import": {"replay": source, "of": skill.reference}}
-    manifest = dataclasses.replace(skill.manifest, replay=counts, config=config, created=now())
+    manifest = dataclasses.replace(
+        skill.manifest, replay=counts(replay.episodes()), config=config, created=now()
+    )
     text = skill.card.replace(card.stored(skill.manifest), card.stored(manifest))
     return Skill(
         manifest,

@@ -1,8 +1,8 @@
-"""What the workflows share: events, live controllers, evaluations as a manifest keeps them."""
+"""What the workflows share: events, live controllers, evaluations, threads and devices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -78,31 +78,3 @@ def pick_device(name: str) -> str:
     if name == "cuda" and not torch.cuda.is_available():
         raise InvalidValue("no CUDA device was found; use --device cpu")
     return name
-
-
-def describe(task: Task) -> dict[str, Any]:
-    """The task as a manifest records it."""
-    return {
-        "expression": task.name,
-        "domain": task.domain,
-        "scene": task.scene,
-        "source_hash": task.source_hash,
-    }
-
-
-def summary(found: Evaluation) -> dict[str, Any]:
-    """An evaluation as a manifest records it: how it was made, and each metric."""
-    return {"episodes": found.episodes, "seed": found.seed, **found.summary()}
-
-
-def command_line(
-    command: str, *arguments: str, seed: int | Sequence[int], settings: Mapping[str, Any]
-) -> str:
-    """What to type to make a skill again."""
-    which = f"--seed {seed}" if isinstance(seed, int) else f"--seeds {_text(seed)}"
-    pairs = [f"--set {key}={_text(value)}" for key, value in settings.items()]
-    return " ".join(["skillkit", command, *arguments, which, *pairs])
-
-
-def _text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

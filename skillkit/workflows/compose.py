@@ -21,25 +21,18 @@ from skillkit.envs import Task, combine, forbid_interaction
 from skillkit.envs import task as find_task
 from skillkit.errors import IncompatibleSkills, InvalidValue
 from skillkit.evaluation import Evaluation
-from skillkit.manifest import Manifest, check_name
+from skillkit.manifest import check_name
 from skillkit.policies import Policy
 from skillkit.policies.mixture import Mixture
 from skillkit.q_functions import WeightedSum
 from skillkit.replay import ReplayBuffer, union
-from skillkit.report import card, plots
+from skillkit.report import plots
 from skillkit.skill import Skill, load
-from skillkit.workflows.common import (
-    OnEvent,
-    arithmetic,
-    command_line,
-    controller,
-    describe,
-    part,
-    score,
-    summary,
-)
+from skillkit.workflows.common import OnEvent, arithmetic, controller, score
 from skillkit.workflows.extract import InstantConfig, distil, seconds_per_action
-from skillkit.workflows.settings import check_seed, plain, resolve, spawn
+from skillkit.workflows.result import command_line, summary, unsaved
+from skillkit.workflows.settings import check_seed, plain, resolve
+from skillkit.workflows.streams import composition
 
 
 @dataclass(frozen=True)
@@ -110,11 +103,7 @@ def compose(
     tables = {"instant": InstantConfig} if instant else {"distill": DistillConfig}
     configs = resolve(settings or {}, compose=ComposeConfig, **tables)
     sum_ = _add(skills, weights, temperature)
-    label = f"{sum_.task.label}.instant" if instant else sum_.task.label
-    named = name is not None
-    name = check_name(label if name is None else name)
-    if name in [part.name for part in sum_.parts]:
-        raise InvalidValue(f"{name} is one of the skills composed; name the result with --name")
+    given, name = name, sum_.name(name, ".instant" * instant)
     config: ComposeConfig = configs["compose"]
     notify = on_event or (lambda event: None)
     with arithmetic(config.threads):
@@ -124,22 +113,31 @@ def compose(
         timing["estimate_seconds"] = time.monotonic() - started
     scores = _scores(sum_, name, policy, config.final_episodes, notify)
     episodes = sum_.replay.episodes(config.replay_stored)
-    described = Manifest(
+    options = {
+        "instant": instant,
+        "weights": None if weights is None else list(weights),
+        "temperature": temperature,
+        "name": given,
+        "seed": seed,
+    }
+    references = [parent.reference for parent in sum_.parts]
+    return unsaved(
+        name,
+        sum_.task,
+        policy,
+        sum_.q,
+        episodes,
+        scores[name],
+        command=command_line("compose", references, options, settings or {}),
+        figure=plots.outcome(_drawn(scores, name)),
         kind="composed",
-        name=name,
-        task=describe(sum_.task),
-        spec=sum_.task.spec,
-        alpha=sum_.q.alpha,
-        gamma=sum_.q.gamma,
         algorithm="resample" if instant else "distill",
         config={table: plain(values) for table, values in configs.items()},
-        policy=part(policy),
-        q=part(sum_.q),
         parents=[parent.as_parent for parent in sum_.parts],
         weights=list(sum_.weights),
         seed=seed,
+        timing=timing,
         metrics={
-            "evaluation": summary(scores[name]),
             "parents": {label: summary(scores[label]) for label in sum_.labels},
             "exponents": list(sum_.exponents),
             "covered": rules.covered(sum_.exponents),
@@ -147,23 +145,6 @@ def compose(
             **_coverage(episodes, scores[name], seed),
             **cost,
         },
-        replay={"episodes": len(episodes["lengths"]), "transitions": len(episodes["actions"])},
-        timing=timing,
-    )
-    options = [parent.reference for parent in sum_.parts] + ["--instant"] * instant
-    if weights is not None:
-        options.append("--weights " + ",".join(str(float(weight)) for weight in weights))
-    if temperature is not None:
-        options.append(f"--temperature {float(temperature)}")
-    options += [f"--name {name}"] * named
-    command = command_line("compose", *options, seed=seed, settings=settings or {})
-    return Skill(
-        described,
-        policy=policy,
-        q=sum_.q,
-        replay=ReplayBuffer.from_episodes(episodes, sum_.q.gamma),
-        card=card.text(described, scores[name], command),
-        figure=plots.outcome(scores),
     )
 
 
@@ -178,15 +159,25 @@ class _Sum:
     replay: ReplayBuffer  # the union
     task: Task  # the sum of theirs
 
+    def name(self, given: str | None, ending: str) -> str:
+        """Of the result: what was asked for, or that of the task with an ending."""
+        name = check_name(self.task.label + ending if given is None else given)
+        if name in [part.name for part in self.parts]:
+            raise InvalidValue(f"{name} is one of the skills composed; name the result with --name")
+        return name
+
     @property
     def policies(self) -> list[Policy]:
         return [part.policy for part in self.parts]
 
     @property
     def labels(self) -> list[str]:
-        """What tells the parts apart: their names, with the version where a name comes twice."""
+        """What tells the parts apart: their names, with the version where a name comes twice, and
+        with a number where that has none, or comes twice as well."""
         names = [part.name for part in self.parts]
-        return [p.reference if names.count(p.name) > 1 else p.name for p in self.parts]
+        found = [p.reference if names.count(p.name) > 1 else p.name for p in self.parts]
+        times = [found[:i].count(label) for i, label in enumerate(found)]
+        return [f"{label} ({n + 1})" if n else label for label, n in zip(found, times, strict=True)]
 
 
 def _add(
@@ -206,6 +197,8 @@ def _add(
     alpha = rules.default_temperature(w, temperatures) if temperature is None else temperature
     b = rules.exponents(w, temperatures, alpha)
     tasks = tuple(find_task(part.task) for part in parts)
+    for part, task in zip(parts, tasks, strict=True):
+        part.check_plays(task)
     q = WeightedSum([part.q for part in parts], w, alpha)
     replay = union([part.replay for part in parts])
     return _Sum(parts, w, b, q, replay, combine(tasks, w))
@@ -245,8 +238,7 @@ def _distil(sum_: _Sum, config: DistillConfig, seed: int, notify: OnEvent) -> tu
 
 def _cost(sum_: _Sum, policy: Policy, config: ComposeConfig, seed: int) -> dict[str, Any]:
     """What the sum costs, estimated on transitions of the union."""
-    *_, candidates = spawn(seed, 3)
-    generator = torch.Generator().manual_seed(candidates)
+    generator = torch.Generator().manual_seed(composition(seed).candidates)
     batch = sum_.replay.sample(config.estimate_states, generator)
     _, parents = unfold(sum_.q, sum_.policies)
     count = max(CANDIDATES // (1 + len(parents)), 1)
@@ -274,6 +266,12 @@ def _coverage(episodes: Mapping[str, Tensor], played: Evaluation, seed: int) -> 
         rng = torch.Generator().manual_seed(seed)
         found[name] = coverage(stored[:, which], episodes["lengths"] + 1, visited[:, which], rng)
     return found
+
+
+def _drawn(scores: Mapping[str, Evaluation], name: str) -> dict[str, Evaluation]:
+    """The result, and as many of the skills before it as one figure has room for."""
+    parents = [label for label in scores if label != name][: plots.MOST - 1]
+    return {label: scores[label] for label in (*parents, name)}
 
 
 def _scores(

@@ -19,7 +19,7 @@ from skillkit.q_functions import SoftQ
 from skillkit.replay import ReplayBuffer
 from skillkit.types import Spec
 from skillkit.workflows.common import check_finite
-from skillkit.workflows.settings import spawn
+from skillkit.workflows.streams import composition
 
 CHECK_EVERY = 200  # updates between progress reports, and between looks at the plateau
 WATCHED = 2_048  # stored states on which policies are compared
@@ -69,10 +69,10 @@ def distil(
     Raises:
         NonFinite: the loss became a NaN.
     """
-    initial, batches, _, same = spawn(seed, 4)
-    learner = Distill(spec, q, config, initial, parents=parents, inputs=inputs)
-    sampler = torch.Generator().manual_seed(batches)
-    watched = replay.sample(WATCHED, torch.Generator().manual_seed(same)).obs
+    streams = composition(seed)
+    learner = Distill(spec, q, config, streams.learner, parents=parents, inputs=inputs)
+    sampler = torch.Generator().manual_seed(streams.batches)
+    watched = replay.sample(WATCHED, torch.Generator().manual_seed(streams.watched)).obs
     learner.begin(watched)
     plateau = Plateau(config.patience)
     for update in range(config.updates):

@@ -54,8 +54,8 @@ def can_turn(task: Task) -> bool:
 def taught(tasks: Sequence[Task]) -> list[Task]:
     """What the policies of a run are taught in their one frame: `directed`, if all tasks have it.
 
-    Ways that are equally good are learned as none: at the end of a stride nothing says where it was
-    going. One that is preferred is soon learned, and its images are the others.
+    Between directions that are equally good a policy dithers: at the end of a stride nothing says
+    where it was going. So one is preferred while it learns, and symmetry gives the others.
     """
     found = [task.directed for task in tasks if task.directed is not None and can_turn(task)]
     return found if len(found) == len(tasks) else [*tasks]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,15 +56,25 @@ class TrainConfig:
 
 
 def learn(
-    learning: Run | Seeds, config: TrainConfig, notify: OnEvent, checkpoint: Checkpoint | None
+    learning: Seeds, config: TrainConfig, notify: OnEvent, checkpoint: Checkpoint | None
 ) -> Iterator[dict[str, Any]]:
-    """The loop: yields a row of a learning curve for each skill at each evaluation."""
+    """The loop: yields a row of a learning curve for each skill at each evaluation.
+
+    Raises:
+        InvalidValue: it would end before anything is learned.
+        NonFinite: a loss became a NaN.
+    """
     runs, trainees = learning.runs, learning.trainees
+    if config.steps < config.warmup and runs[0].parent is None:
+        raise InvalidValue(
+            f"train.steps={config.steps} end before the first update, which comes after "
+            f"train.warmup={config.warmup}; raise the one or lower the other"
+        )
     collector = runs[0].collector  # whose steps are those of all
     while collector.steps < config.steps:
         before = collector.steps
         for run in runs:
-            _collect(run, config)
+            _collect(learning, run, config)
         if collector.steps >= config.warmup:
             (due,) = {run.owes((collector.steps - before) / config.update_every) for run in runs}
             for trainee in trainees:
@@ -75,7 +85,7 @@ def learn(
         evaluating = _crossed(before, collector.steps, config.evaluate_every) or done
         reporting = _crossed(before, collector.steps, PROGRESS_EVERY)
         if evaluating or reporting:
-            _check(runs)
+            _check(learning)
         for run in runs * evaluating:
             yield from _evaluate(run, config, {"seed": run.seed} if len(runs) > 1 else {})
         if reporting:
@@ -84,13 +94,13 @@ def learn(
                 checkpoint(learning.save)
 
 
-def _collect(run: Run, config: TrainConfig) -> None:
+def _collect(learning: Seeds, run: Run, config: TrainConfig) -> None:
     """One step of each environment: uniform actions at first, then those of the policies."""
     warm = run.collector.steps >= config.warmup or run.parent is not None
     try:
         run.collector.step([trainee.learner.policy for trainee in run.trainees] if warm else ())
     except NonFinite:
-        _check([run])  # a diverged policy is not the task's fault
+        _check(learning)  # a diverged policy is not the task's fault
         raise
 
 
@@ -106,10 +116,10 @@ def _evaluate(run: Run, config: TrainConfig, which: Mapping[str, int]) -> Iterat
 PROGRESS_EVERY = 1_000  # environment steps between progress events: the only host syncs
 
 
-def _check(runs: Sequence[Run]) -> None:
+def _check(learning: Seeds) -> None:
     """One that diverges stops all, and is named."""
-    for run in runs:
-        several = len(run.trainees) > 1 or not run.alone
+    several = len(learning.trainees) > 1
+    for run in learning.runs:
         for trainee in run.trainees:
             whose = f"{trainee.task.name}, seed {run.seed}: " if several else ""
             check_finite(trainee.metrics, run.collector.steps, whose)
@@ -119,7 +129,7 @@ def _crossed(before: int, now: int, period: int) -> bool:
     return before // period != now // period
 
 
-def _progress(learning: Run | Seeds, config: TrainConfig) -> Event:
+def _progress(learning: Seeds, config: TrainConfig) -> Event:
     """Where training stands; of several skills the averages."""
     returns = [value for run in learning.runs for value in run.collector.returns]
     recent = {"return": sum(returns) / len(returns)} if returns else {}

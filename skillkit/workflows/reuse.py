@@ -29,10 +29,9 @@ from skillkit.workflows.base import Base
 from skillkit.workflows.common import OnEvent, check_finite
 from skillkit.workflows.frames import lived_in_every_frame
 from skillkit.workflows.run import Run
-from skillkit.workflows.settings import spawn
+from skillkit.workflows.streams import training
 
 REUSE_HOLD = 1  # decisions of the base per latent
-OTHERS = 4  # streams of the seed that `Run` draws from
 TOLERANCE = 1e-5  # between an action and that of its latent; also relative, where there is no tanh
 
 
@@ -90,7 +89,7 @@ def experience(skill: Skill, base: Base, task: Task, seed: int = 0) -> Experienc
         as_stored, top = latent_spec(task.spec, REUSE_HOLD), base.layers[-1]
         lived, inverse = skill.replay, top.inverse
         if isinstance(top, SymmetricPolicy):
-            generator = torch.Generator().manual_seed(spawn(seed, OTHERS + 1)[OTHERS])
+            generator = torch.Generator().manual_seed(training(seed).compasses)
             lived, compass = lived_in_every_frame(lived, top, task, generator)
             inverse = partial(top.inverse_at, compass)
         relabelled = lived.relabel(as_stored, reward, terminated)

@@ -30,12 +30,12 @@ from skillkit.turning import Turning
 from skillkit.types import Batch
 from skillkit.workflows.base import Base
 from skillkit.workflows.frames import taught
-from skillkit.workflows.settings import plain, spawn
+from skillkit.workflows.settings import plain
 from skillkit.workflows.shards import Shards
-from skillkit.workflows.updates import population
+from skillkit.workflows.streams import training
 
 FORMAT = 3  # of a checkpoint; 1 knew no running episodes, 2 not all that a run must keep
-# What a longer sitting may do otherwise. The last two count by what they come to: see `identity`.
+# Of train: what --resume may change. The last two are compared by their effect, see `identity`.
 FREE = {
     "steps", "threads", "replay_stored", "evaluate_every", "evaluation_episodes",
     "final_episodes", "stacked", "every_frame",
@@ -100,45 +100,38 @@ class Run:
         device: str,
         base: Base | None = None,
         begins_with: int = 0,
-        alone: bool = True,
     ) -> None:
         """
         Args:
             begins_with: how many transitions the replay will hold before the first step.
-            alone: whether its learners learn by themselves, and not with those of other seeds.
         """
-        config, loop = configs[algorithm], configs["train"]
+        config, loop, explore = configs[algorithm], configs["train"], configs["explore"]
         shared = combine(tasks)  # a single task is itself
         played = taught(tasks) if loop.every_frame and base is None else [*tasks]
+        self.algorithm, self.seed, self.device, self.steps = algorithm, seed, device, loop.steps
         if shared.symmetric:  # what is wrong with its domain is said now, and not at the end
             images(shared.spec, shared.on.symmetries)
             rotation_of(shared.on)
-        self.algorithm, self.seed, self.device, self.steps = algorithm, seed, device, loop.steps
-        self.alone = alone
-        self.identity = {"task": shared.name, "algorithm": algorithm, "seed": seed} | {
-            f"{algorithm}.{key}": value
-            for key, value in plain(config).items()
-            if key != "learning_rate"  # the one thing to change when a loss diverged
-        }
-        tables = {name: plain(configs[name]) for name in ("train", "explore", "replay")}
-        tables["train"] = {k: v for k, v in tables["train"].items() if k not in FREE}
-        for table, values in tables.items():
-            self.identity |= {f"{table}.{key}": value for key, value in values.items()}
+        for setting, is_set in (
+            ("replay.symmetric", configs["replay"].symmetric),
+            ("explore.turn_every", explore.turn_every),
+        ):
+            if is_set:
+                _check_symmetric(setting, shared, base)
+        self.identity = {"task": shared.name, "algorithm": algorithm, "seed": seed}
+        self.identity |= _settings(algorithm, configs)
         if played != [*tasks]:
             self.identity["train.every_frame"] = True
         self.identity |= {} if base is None else base.identity
-        if "reuse" in configs:
-            self.identity["reuse.updates"] = configs["reuse"].updates
-        first, batches, starts, noises, *others = spawn(seed, 3 + len(tasks))
-        self.env, spec = make(combine(played), loop.environments, seed=starts), shared.spec
+        streams = training(seed, len(tasks))
+        self.env, spec = make(combine(played), loop.environments, seed=streams.starts), shared.spec
         if base is not None:
             self.env, spec = base.wrap(self.env, shared, config.gamma)
         learner, _ = ALGORITHMS[algorithm]
         self.trainees = [
             Trainee(column, task, learner(spec, config, stream, device, inputs=task.reads), base)
-            for column, (task, stream) in enumerate(zip(tasks, (first, *others), strict=True))
+            for column, (task, stream) in enumerate(zip(tasks, streams.learners, strict=True))
         ]
-        self.population = population([self], loop) if alone else None
         if loop.compile:
             for trainee in self.trainees:
                 trainee.learner.compile()
@@ -148,28 +141,22 @@ class Run:
         held = base is not None and base.steps_per_decision > 1
         self.replay = ReplayBuffer(capacity, *sizes, config.gamma, device, len(tasks), held)
         self.shards = Shards(self.replay)
-        self.sampler = torch.Generator(device).manual_seed(batches)
+        self.sampler = torch.Generator(device).manual_seed(streams.batches)
         self.sampling: Sampling = configs["replay"]
-        self.augment: Augmentation | None = None
-        if self.sampling.symmetric:
-            _check_symmetric("replay.symmetric", shared, base)
-            self.augment = Augmentation(images(spec, shared.on.symmetries), device)
-        generator, turning = torch.Generator().manual_seed(noises), None
-        if every := configs["explore"].turn_every:
-            _check_symmetric("explore.turn_every", shared, base)
-            turning = Turning(shared.on, every, loop.environments, generator)
+        self.augment = (
+            Augmentation(images(spec, shared.on.symmetries), device)
+            if self.sampling.symmetric
+            else None
+        )
+        generator, every = torch.Generator().manual_seed(streams.noises), explore.turn_every
+        turning = Turning(shared.on, every, loop.environments, generator) if every else None
         relabelled = played if len(tasks) > 1 or turning else ()
         self.collector = Collector(
-            self.env, spec, self.replay, generator, configs["explore"], relabelled, turning
+            self.env, spec, self.replay, generator, explore, relabelled, turning
         )
         self.parent: Parent | None = None  # the skill that the policies began as, if any
         self.owed = 0.0  # part of an update that each learner has not made for the steps taken
         self._before, self._began = 0.0, time.monotonic()
-
-    @property
-    def runs(self) -> list[Run]:
-        """Itself alone, as `Seeds.runs` has several."""
-        return [self]
 
     def owes(self, updates: float) -> int:
         """How many whole updates each learner has to make, when so many more are due."""
@@ -182,6 +169,10 @@ class Run:
     def seconds(self) -> float:
         """Wall-clock time of this run over all its sittings [s]."""
         return self._before + time.monotonic() - self._began
+
+    def close(self) -> None:
+        """Let go of the environments; what was learned stays."""
+        self.env.close()
 
     def save(self, folder: Path, before: Path | None = None) -> None:
         """Write the whole state into an empty folder; this changes nothing about the run.
@@ -217,11 +208,6 @@ class Run:
             RunConflict: the checkpoint is of another run, of another version, or damaged.
             InvalidValue: it holds more than this run would.
         """
-        if several := sorted(path.name for path in folder.glob("seed *")):
-            raise RunConflict(
-                f"the interrupted run has {', '.join(several)}; resume it with the same seeds, or "
-                "train without --resume"
-            )
         try:
             state = json.loads((folder / "state.json").read_text())
             if state.get("format") != FORMAT:
@@ -268,6 +254,15 @@ class Run:
                 f"the interrupted run has taken {steps} steps already; resume it with more "
                 f"train.steps than {self.steps}"
             )
+
+
+def _settings(algorithm: str, configs: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that a resumed run must share with the one that was interrupted, by their names."""
+    names = [algorithm, "train", "explore", "replay", *(["reuse"] if "reuse" in configs else [])]
+    free = {f"train.{key}" for key in FREE}
+    free.add(f"{algorithm}.learning_rate")  # the one thing to change when a loss diverged
+    found = {f"{name}.{key}": v for name in names for key, v in plain(configs[name]).items()}
+    return {key: value for key, value in found.items() if key not in free}
 
 
 def _check_symmetric(setting: str, task: Task, base: Base | None) -> None:

@@ -3,8 +3,8 @@ is the action that a new layer learns; the loop is that of train (thesis ch. 7; 
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,18 @@ from typing import Any
 from skillkit.envs import Task
 from skillkit.envs import task as find_task
 from skillkit.errors import InvalidValue
-from skillkit.manifest import check_name
+from skillkit.names import check_name
 from skillkit.skill import Skill, load
 from skillkit.workflows.base import base_of
-from skillkit.workflows.common import OnEvent, arithmetic, command_line, pick_device
+from skillkit.workflows.common import OnEvent, arithmetic, pick_device
 from skillkit.workflows.loop import Checkpoint, learn
+from skillkit.workflows.naming import stacked_name
+from skillkit.workflows.recipes import configure, without_frames
+from skillkit.workflows.result import command_line, finished
 from skillkit.workflows.reuse import REUSE_HOLD, ReuseConfig, begin, experience
 from skillkit.workflows.run import Run
+from skillkit.workflows.seeds import Seeds
 from skillkit.workflows.settings import check_seed
-from skillkit.workflows.train import configure, finished, without_frames
 
 
 @dataclass(frozen=True)
@@ -81,42 +84,38 @@ def stack(
     check_seed(seed)
     below = load(base) if isinstance(base, str) else base
     found = find_task(task) if isinstance(task, str) else task
-    label = default_name(below.name, found) if name is None else check_name(name)
+    label = stacked_name(below.name, found) if name is None else check_name(name)
     recipe_algorithm, recipe = found.recipe[0], without_frames(found.recipe[1])
     algorithm = recipe_algorithm if algorithm is None else algorithm
     tables: dict[str, type] = {"stack": StackConfig}
     if reuse_replay:
         tables["reuse"] = ReuseConfig
         recipe = {**recipe, "train.warmup": 0}
-    configs = configure(algorithm, {**recipe, **(settings or {})}, recipe_algorithm, **tables)
+    configs = configure(algorithm, settings or {}, recipe, recipe_algorithm, **tables)
     layers = base_of(below, found, configs["stack"].hold or (REUSE_HOLD if reuse_replay else None))
     configs["stack"] = StackConfig(layers.holds[-1])
     notify = on_event or (lambda event: None)
-    options = [below.reference, f"--task {shlex.quote(found.name)}"] + [
-        "--reuse-replay"
-    ] * reuse_replay
-    options += [] if name is None else [f"--name {name}"]
-    if algorithm != recipe_algorithm:
-        options.append(f"--algorithm {algorithm}")
-    command = command_line("stack", *options, seed=seed, settings=settings or {})
-    with arithmetic(configs["train"].threads):
+    where = pick_device(device)
+    options = {
+        "task": found.name,
+        "reuse-replay": reuse_replay,
+        "name": name,
+        "algorithm": algorithm if algorithm != recipe_algorithm else None,
+        "device": where if where != "cpu" else None,
+        "seed": seed,
+    }
+    command = command_line("stack", [below.reference], options, settings or {})
+    with arithmetic(configs["train"].threads), ExitStack() as open_:
         lived = experience(below, layers, found, seed) if reuse_replay else None
         count = 0 if lived is None else len(lived.episode)
-        run = Run([found], algorithm, configs, seed, pick_device(device), layers, count)
+        run = Run([found], algorithm, configs, seed, where, layers, count)
+        open_.enter_context(closing(run))
+        learning = Seeds([run], configs["train"])
         if resume is not None:
-            run.load(resume)
+            learning.load(resume)
         elif lived is not None:
             begin(run, lived, configs["reuse"].updates, notify)
-        for event in learn(run, configs["train"], notify, checkpoint):
+        for event in learn(learning, configs["train"], notify, checkpoint):
             notify({"kind": "evaluation", **event})
         counts = {} if lived is None else lived.counts
         return finished(run, run.trainees[0], [label], configs, command, run.seconds, **counts)
-
-
-def default_name(base: str, task: Task) -> str:
-    """What a stacked skill is called: "locomotion/ant_maze".
-
-    Raises:
-        InvalidValue: base and task make no legal name.
-    """
-    return check_name(f"{base}/{task.label}")

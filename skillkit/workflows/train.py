@@ -6,40 +6,23 @@ them, so each critic learns from what all the skills have seen.
 
 from __future__ import annotations
 
-import hashlib
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from skillkit.algorithms import ALGORITHMS
-from skillkit.collector import Exploration
 from skillkit.envs import Task
 from skillkit.envs import task as find_task
-from skillkit.errors import InvalidValue, UnknownName
-from skillkit.manifest import Manifest, check_name
-from skillkit.names import MAX_NAME
-from skillkit.replay import ReplayBuffer, Sampling
-from skillkit.report import card
-from skillkit.report.picture import draw
 from skillkit.skill import Skill, load
-from skillkit.workflows.common import (
-    OnEvent,
-    arithmetic,
-    command_line,
-    controller,
-    describe,
-    part,
-    pick_device,
-    score,
-    summary,
-)
-from skillkit.workflows.frames import can_turn, in_every_frame, taught
+from skillkit.workflows.common import OnEvent, arithmetic, pick_device
+from skillkit.workflows.frames import taught
 from skillkit.workflows.loop import Checkpoint, TrainConfig, learn
-from skillkit.workflows.run import Run, Trainee
+from skillkit.workflows.naming import check_names
+from skillkit.workflows.recipes import configure, without_frames, without_layers
+from skillkit.workflows.result import command_line, finished
+from skillkit.workflows.run import Run
 from skillkit.workflows.seeds import Seeds, check_seeds
-from skillkit.workflows.settings import check_seed, parse, plain, resolve
+from skillkit.workflows.settings import check_seed, parse
 from skillkit.workflows.tuning import begin_as
 
 
@@ -66,7 +49,7 @@ def train(
             fine-tuned. The critics begin anew.
         name: of the skill; the task's own by default.
         seed: the one source of randomness.
-        device: "auto", "cpu" or "cuda".
+        device: "cpu", "cuda", or "auto", which is the CPU.
         on_event: called with {"kind": "progress" | "evaluation", ...} as training goes.
         checkpoint: called now and then with a function that writes the run into a folder.
         resume: a folder written that way; training continues from there.
@@ -154,22 +137,25 @@ def train_together(
     if not every_frame or taught(found) == found:
         recipe = without_frames(recipe)
     algorithm = recipe_algorithm if algorithm is None else algorithm
-    configs = configure(algorithm, {**without_layers(recipe), **settings}, recipe_algorithm)
+    configs = configure(algorithm, settings, without_layers(recipe), recipe_algorithm)
     config: TrainConfig = configs["train"]
     notify = on_event or (lambda event: None)
     begun = load(parent) if isinstance(parent, str) else parent
-    options = [shlex.quote(task.name) for task in found]
-    options += [] if begun is None else [f"--from {begun.reference}"]
-    options += [] if name is None else [f"--name {name}"]
-    if algorithm != recipe_algorithm:
-        options.append(f"--algorithm {algorithm}")
-    command = command_line(
-        "train", *options, seed=seeds[0] if len(seeds) == 1 else seeds, settings=settings
-    )
-    with arithmetic(config.threads):
-        where, alone = pick_device(device), len(seeds) == 1
-        runs = [Run(found, algorithm, configs, seed, where, alone=alone) for seed in seeds]
-        learning = runs[0] if alone else Seeds(runs, config)
+    where = pick_device(device)
+    options = {
+        "from": None if begun is None else begun.reference,
+        "name": name,
+        "algorithm": algorithm if algorithm != recipe_algorithm else None,
+        "device": where if where != "cpu" else None,
+        "seed" if len(seeds) == 1 else "seeds": seeds,
+    }
+    command = command_line("train", [task.name for task in found], options, settings)
+    with arithmetic(config.threads), ExitStack() as open_:
+        runs = [
+            open_.enter_context(closing(Run(found, algorithm, configs, seed, where)))
+            for seed in seeds
+        ]
+        learning = Seeds(runs, config)
         if begun is not None:
             for run in runs:
                 begin_as(run, begun)
@@ -183,124 +169,3 @@ def train_together(
             for run in runs
             for trainee in run.trainees
         )
-
-
-def without_layers(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a recipe, but those of stacking alone."""
-    return {key: value for key, value in recipe.items() if not key.startswith("stack.")}
-
-
-def without_frames(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a recipe, but for that of a single layer that is taught in one frame."""
-    return {key: value for key, value in recipe.items() if key != "explore.turn_every"}
-
-
-def configure(
-    algorithm: str, settings: Mapping[str, Any], lender: str | None = None, **more: type
-) -> dict[str, Any]:
-    """The resolved configs of the loop and the algorithm, and of whatever `more` there is.
-
-    What the recipe says of `lender`, its own algorithm, holds for this one too where both have the
-    setting and this one's is not given; only the kind of policy is each algorithm's own.
-    """
-    if algorithm not in ALGORITHMS:
-        raise UnknownName("algorithm", algorithm, ALGORITHMS)
-    _, config = ALGORITHMS[algorithm]
-    shared = {field.name for field in fields(config)} - {"policy"}
-    mine, lent = {}, {}
-    for key, value in settings.items():
-        table, _, name = key.partition(".")
-        if table not in ALGORITHMS or table == algorithm:
-            mine[key] = value
-        elif table == lender and name.partition(".")[0] in shared:
-            lent[f"{algorithm}.{name}"] = value
-    tables = {"train": TrainConfig, "explore": Exploration, "replay": Sampling}
-    return resolve(lent | mine, **tables, **{algorithm: config}, **more)
-
-
-def check_names(tasks: Sequence[Task], name: str | None = None) -> list[str]:
-    """What the skills will be called: a composed task that is trained directly says so.
-
-    Raises:
-        InvalidValue: no task, one that comes twice, one name for several, or no legal name.
-    """
-    if not tasks:
-        raise InvalidValue("training takes at least one task; `skillkit tasks` lists them")
-    if name is not None and len(tasks) > 1:
-        raise InvalidValue(f"one name, {name}, does not fit {len(tasks)} skills; leave it out")
-    names = [f"{task.label}.direct" if task.parts else task.label for task in tasks]
-    if len(set(names)) < len(names):
-        raise InvalidValue(f"a task comes twice in {' '.join(names)}; name each one once")
-    return [check_name(label) for label in ([name] if name is not None else names)]
-
-
-def run_name(names: Sequence[str], seeds: Sequence[int] = (0,)) -> str:
-    """What a run in progress is called, so that another with other seeds can go on beside it.
-
-    Several skills share a run, and so do several seeds. A long name ends in a checksum of itself.
-    """
-    label = names[0] if len(names) == 1 else "+".join(names) + ".together"
-    if [*seeds] != [0]:
-        label += ".seed" + "-".join(map(str, seeds))
-    if len(label) > MAX_NAME:
-        digest = hashlib.sha256(label.encode()).hexdigest()[:8]
-        label = f"{label[: MAX_NAME - 9].rstrip('/')}.{digest}"
-    return check_name(label)
-
-
-def finished(
-    run: Run,
-    trainee: Trainee,
-    names: Sequence[str],
-    configs: Mapping[str, Any],
-    command: str,
-    seconds: float,
-    **counts: int,
-) -> Skill:
-    """Everything that was learned, with its numbers and its picture, not yet saved.
-
-    `seconds` is what learning took; `counts` join the metrics.
-    """
-    task, learner, config = trainee.task, trainee.learner, configs["train"]
-    name, base = names[trainee.column], trainee.base
-    learner.policy.cpu()
-    policy, q = trainee.policy, learner.q.cpu()
-    final = score(policy, task, config.final_episodes, paths=True)
-    if config.every_frame and base is None and can_turn(task):
-        policy = in_every_frame(policy, final)  # whose mode is that of the first frame
-    size = final.episodes, final.seed
-    figure, _ = draw(name, task, controller(task, policy), lambda: q, *size, played=final)
-    q.alpha = learner.alpha
-    parent = run.parent if base is None else base.parent
-    layers, steps = [], run.collector.steps
-    if base is not None:
-        layers = base.with_layer(name, task.name, run.algorithm, run.seed, steps, learner.policy)
-    episodes = run.replay.episodes(config.replay_stored, trainee.column)
-    described = Manifest(
-        kind="trained" if base is None else "stacked",
-        name=name,
-        task=describe(task),
-        spec=task.spec,
-        alpha=q.alpha,
-        gamma=q.gamma,
-        algorithm=run.algorithm,
-        config={table: plain(values) for table, values in configs.items()},
-        policy=part(policy),
-        q=part(q),
-        parents=[] if parent is None else [parent],
-        layers=layers,
-        siblings=[other for other in names if other != name],
-        seed=run.seed,
-        metrics={"evaluation": summary(final), "steps": steps, **counts},
-        replay={"episodes": len(episodes["lengths"]), "transitions": len(episodes["actions"])},
-        timing={"seconds": seconds, "updates": learner.updates},
-    )
-    return Skill(
-        described,
-        policy=policy,
-        q=q,
-        replay=ReplayBuffer.from_episodes(episodes, q.gamma),
-        curve=trainee.curve,
-        card=card.text(described, final, command),
-        figure=figure,
-    )

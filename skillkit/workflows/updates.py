@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from skillkit.workflows.seeds import Seeds
 
 
-def update(learning: Run | Seeds, count: int) -> None:
+def update(learning: Seeds, count: int) -> None:
     """So many updates of each learner, from the replays as they are.
 
     A run's sampler draws all that its first learner needs, then all of the second, and so on: on a
@@ -55,8 +55,6 @@ def _batches(run: Run, count: int) -> Batch:
 def population(runs: Sequence[Run], loop: Any) -> Population | None:
     """Of all the learners, if train.stacked says so, or says nothing and they can on a GPU.
 
-    A checkpoint says so as well: what was begun in one way goes on in it.
-
     Raises:
         InvalidValue: it says so, and they cannot.
     """
@@ -76,7 +74,5 @@ def population(runs: Sequence[Run], loop: Any) -> Population | None:
     wanted = device == "cuda" if loop.stacked is None else loop.stacked
     if reason is not None or not wanted:
         return None
-    for run in runs:
-        run.identity["train.stacked"] = True
     learners = [trainee.learner for trainee in trainees]
     return Population([learner for learner in learners if isinstance(learner, SAC)])

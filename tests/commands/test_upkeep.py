@@ -189,3 +189,18 @@ def test_labels_of_nothing_are_found(mine: Registry, registry_folder: Path, move
     (folder / moved).write_text(text)
     found = answer("verify", "push_y")
     assert found.code != 0 and f"{moved} says something about a version" in found.out
+
+
+def test_what_is_removed_is_what_was_looked_at(
+    mine: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training may save the next version meanwhile."""
+    children = Registry.children
+
+    def late(registry: Registry, identity: str) -> object:
+        mine.publish("push_x", write("push_x", "3"))
+        return children(registry, identity)
+
+    monkeypatch.setattr(Registry, "children", late)
+    assert good("rm", "push_x") == "removed push_x, version 2\n"
+    assert mine.find("push_x").version == 3

@@ -10,7 +10,9 @@ from skillkit.composition.experience import relabelled_union
 from skillkit.envs import task
 from skillkit.errors import IncompatibleSkills
 from skillkit.skill import Skill, load
-from tests.point_skills import trained
+from skillkit.workflows.stack import stack
+from skillkit.workflows.train import train
+from tests.point_skills import FLOW, trained
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +50,9 @@ def test_the_skills_keep_their_own_rewards(skills: list[Skill]) -> None:
 def test_another_domain_is_refused(skills: list[Skill]) -> None:
     with pytest.raises(IncompatibleSkills, match="no experience of push_x; choose a task of the"):
         relabelled_union(skills, task("push_x"))
+
+
+def test_a_stack_is_refused_whose_actions_are_latents(skills: list[Skill]) -> None:
+    flow = train("point_roam", settings=FLOW)
+    with pytest.raises(IncompatibleSkills, match="judges latents"):
+        relabelled_union([stack(flow, "point_x", settings=FLOW)], task("point_x"))

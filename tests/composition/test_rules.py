@@ -207,10 +207,6 @@ REFUSALS = [
         "scene differs, none against maze; train them in one scene",
     ),
     (
-        replace(PUSH_Y, task={**PUSH_Y.task, "termination": "fallen"}),
-        "termination differs, none against fallen; train them with one termination",
-    ),
-    (
         with_spec(action=(Entry("u", "N m", -3.0, 3.5),)),
         r"action space differs, u in \[-3.0, 3.0\] N m against u in \[-3.0, 3.5\] N m; train",
     ),

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from skillkit.envs import task
 from skillkit.registry import Registry
 from skillkit.report.page import build, curves, family, numbers, pairs, pictures
 from skillkit.report.page.found import Broken, Found, Library, collect
 from skillkit.report.page.markup import Html, element
 from skillkit.shelf import Entry
+from skillkit.workflows.result import describe
 from tests.pages import SMALL, Page, composed, everything, gif, lines, measured, parent, png, put
 from tests.small_skills import manifest
 
@@ -166,6 +168,19 @@ def test_the_rules_say_who_may(registry: Registry) -> None:
     text = Page(build(registry)).text
     assert "their gamma differs, 0.99 against 0.9; train them with the same gamma" in text
     assert "judges latents" in text and "must be positive" in text
+
+
+def test_what_ends_otherwise_is_not_offered(mine: Registry) -> None:
+    """No manifest says when a task ends; the tasks do."""
+    spec = task("point_x").spec
+    for name in ("point_x", "point_y", "point_goal"):
+        put(mine, name, task=describe(task(name)), spec=spec)
+    found = pairs.groups(collect(mine)).together
+    assert [sorted(each.name for each in group) for group in found] == [
+        ["point_x", "point_y"],
+        ["point_goal"],
+    ]
+    assert "they differ in termination" in Page(build(mine)).text
 
 
 def test_a_large_group_keeps_to_its_bounds(mine: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skillkit.envs import Landscape, task
+from skillkit.envs import Landscape, combine, task
 from skillkit.evaluation import evaluate
 from skillkit.fan import fan
 from skillkit.policies import DeterministicPolicy, GaussianPolicy
@@ -92,3 +92,15 @@ def test_the_picture_suits_the_task() -> None:
     sampled = evaluate(act.batch, MULTIGOAL, 4, noise_dim=2, paths=True)
     expected = landscape.picture("walk", sampled, choices(MULTIGOAL, act, q))
     assert draw("walk", MULTIGOAL, act, lambda: q, 4, final.seed, played=final) == (expected, "")
+
+
+def test_goals_that_exclude_each_other_are_goals() -> None:
+    """No latent is worth a fan where there is somewhere to be."""
+    torch.manual_seed(0)
+    wanted = combine([task("push_x"), task("push_x_right")])
+    assert not wanted.goals
+    policy = GaussianPolicy(12, 3, (8,))
+    act = controller(wanted, policy)
+    final = evaluate(act.batch, wanted, 2, paths=True)
+    drawn, words = draw("torn", wanted, act, lambda: Bowl(12, 3, (8,)), 2, 7, played=final)
+    assert drawn == plots.outcome({"torn": final}) and words == ""

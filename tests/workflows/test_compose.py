@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -321,3 +322,33 @@ def test_it_takes_two(x: Skill, call: Callable[[Skill], object], sentence: str) 
 def test_an_unknown_setting_is_answered_with_known_ones(x: Skill, y: Skill) -> None:
     with pytest.raises(UnknownName, match=r"'distil.updates'; did you mean distill.updates"):
         quick(x, y, settings={"distil.updates": 1})
+
+
+def test_more_skills_than_a_figure_has_room_for(x: Skill, y: Skill) -> None:
+    """Nine dots of colour are too many to tell apart, and no reason to lose the result."""
+    found = quick(*[x, y] * 4, name="crowd")
+    assert len(found.metrics["parents"]) == 8 and found.figure.startswith(b"\x89PNG")
+
+
+def test_skills_of_one_name_and_no_version_are_told_apart(x: Skill) -> None:
+    again = [train("point_x", settings=SHORT | {"sac.hidden": (16,)}, seed=s) for s in (0, 1)]
+    found = quick(*again, x, name="three").metrics["parents"]
+    assert list(found) == ["point_x", "point_x (2)", "point_x@1"]
+    assert len({row["return"]["mean"] for row in found.values()}) == 3
+
+
+@pytest.mark.parametrize("change", ["high", "observation"])
+def test_a_domain_that_changed_since(x: Skill, y: Skill, change: str) -> None:
+    """Alike among themselves; but what would act is today's robot."""
+
+    def older(skill: Skill) -> Skill:
+        spec = skill.spec
+        if change == "high":
+            was = replace(spec, action=tuple(replace(e, high=9.0) for e in spec.action))
+        else:
+            was = replace(spec, observation=spec.observation[1:])
+        manifest = replace(skill.manifest, spec=was)
+        return Skill(manifest, policy=skill.policy, q=skill.q, replay=skill.replay)
+
+    with pytest.raises(IncompatibleSkills, match="changed since it was trained; train point_x"):
+        quick(older(x), older(y))

@@ -73,7 +73,13 @@ def same(a: Tensor, b: Tensor) -> None:
 
 def stack(base: Skill, seed: int = 0, **settings: Any) -> Skill:
     changed = {key.replace("__", "."): value for key, value in settings.items()}
-    changed = {"train.evaluate_every": 400, "train.steps": 80, "reuse.updates": 20, **changed}
+    changed = {
+        "train.evaluate_every": 400,
+        "train.steps": 80,
+        "train.warmup": 80,
+        "reuse.updates": 20,
+        **changed,
+    }
     return skillkit.stack(base, NEAR, reuse_replay=True, settings=FLOW | changed, seed=seed)
 
 

@@ -21,7 +21,7 @@ from skillkit.workflows import loop
 from skillkit.workflows.loop import Save
 from skillkit.workflows.stack import stack
 from skillkit.workflows.train import train_together
-from tests.point_skills import ROOT
+from tests.point_skills import ROOT, of
 
 GOLDEN = ROOT / "tests/golden/format_1"
 QUICK = {
@@ -35,14 +35,14 @@ QUICK = {
     "sac.hidden": (8,),
     "sac.batch_size": 8,
 }
-SQL = {"sql.hidden": (8,), "sql.batch_size": 8, "sql.particles": 4, "sql.value_samples": 4}
+SQL = {"sql.particles": 4, "sql.value_samples": 4}
 FLOW = {"sac.policy": "real_nvp", "sac.flow.couplings": 2, "sac.flow.embedding": 4}
 Train = Callable[..., Iterable[Skill]]
 
 
 def trains(*tasks: str, base: str | None = None, **options: Any) -> Train:
     """A training; everything that has a state occurs in one of the members."""
-    settings = QUICK | options.pop("settings", {})
+    settings = of(options.get("algorithm", "sac"), QUICK) | options.pop("settings", {})
     if base is not None:
         return lambda **run: [
             stack(load(base, GOLDEN), *tasks, settings=settings, **options, **run)
@@ -180,7 +180,7 @@ def test_an_interruption_leaves_no_trace(member: str, tmp_path: Path) -> None:
 
 def test_where_episodes_cannot_be_kept_they_begin_anew_and_it_says_so(tmp_path: Path) -> None:
     """Two that continue do so alike, and not with the episodes of the beginning."""
-    settings = {"train.steps": 240, "train.warmup": 300, "train.environments": 2}
+    settings = {"train.steps": 240, "train.warmup": 240, "train.environments": 2}
     train = trains("gym:Pendulum-v1", settings=settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "PROGRESS_EVERY", 60)

@@ -29,10 +29,10 @@ from skillkit.skill import Skill, arrays, load
 from skillkit.types import Batch
 from skillkit.workflows.base import base_of
 from skillkit.workflows.common import controller
+from skillkit.workflows.recipes import configure
 from skillkit.workflows.reuse import Experience, ReuseConfig, begin, experience, put
 from skillkit.workflows.run import Run
 from skillkit.workflows.stack import StackConfig
-from skillkit.workflows.train import configure
 from tests.point_skills import FLOW, STEPS
 from tests.point_skills import skillkit as command
 from tests.replays import reward_of, who
@@ -338,7 +338,7 @@ def far(now: Any, action: Any, then: Any) -> Any:
 
 
 def test_a_gaussian_layer_can_begin_with_the_transitions_alone(registry: Path) -> None:
-    settings = {"sac.policy": "gaussian", "reuse.updates": 0, "train.steps": 80}
+    settings = {"sac.policy": "gaussian", "reuse.updates": 0, "train.steps": 80, "train.warmup": 80}
     found = stack(load("point_x", registry), settings=settings)
     assert found.metrics["reused_transitions"] == STEPS
 

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from skillkit.envs import task
 from skillkit.errors import InvalidValue, NonFinite, RunConflict
+from skillkit.workflows.recipes import configure
 from skillkit.workflows.run import Run
-from skillkit.workflows.train import configure
 from tests.point_skills import SHORT
 
 SETTINGS = {

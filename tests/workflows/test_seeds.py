@@ -16,9 +16,10 @@ from skillkit.errors import InvalidValue, NonFinite, RunConflict
 from skillkit.skill import Skill, arrays, load
 from skillkit.types import Batch
 from skillkit.workflows import loop, seeds
+from skillkit.workflows.recipes import configure
 from skillkit.workflows.run import Run
 from skillkit.workflows.seeds import Seeds
-from skillkit.workflows.train import configure, train, train_together
+from skillkit.workflows.train import train, train_together
 from tests.point_skills import SHORT, good, options
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -37,7 +38,7 @@ def learned(skill: Skill) -> dict[str, Any]:
 def in_step(*drawn: int, **changes: Any) -> Seeds:
     configs = configure("sac", SETTINGS | changes)
     tasks = [task(name) for name in TASKS]
-    runs = [Run(tasks, "sac", configs, seed, "cpu", alone=False) for seed in drawn]
+    runs = [Run(tasks, "sac", configs, seed, "cpu") for seed in drawn]
     return Seeds(runs, configs["train"])
 
 
@@ -75,7 +76,6 @@ def test_all_of_them_learn_in_one_update(monkeypatch: pytest.MonkeyPatch) -> Non
     together = in_step(5, 2, **AT_ONCE)
     assert together.population is not None
     assert together.population.learners == [one.learner for one in together.trainees]
-    assert all(run.population is None for run in together.runs)
 
 
 def test_a_checkpoint_is_of_its_seeds(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_checkpoint_is_of_its_seeds(tmp_path: Path) -> None:
         in_step(1, 2, **AT_ONCE).load(saved)
     in_step(2, 1).load(saved)
     with pytest.raises(RunConflict, match="has seed 1, seed 2; resume it with the same seeds"):
-        begun.runs[0].load(saved)
+        in_step(1).load(saved)
     with pytest.raises(RunConflict, match="has one seed; resume it with the same seeds"):
         begun.load(saved / "seed 1")
 
@@ -105,13 +105,13 @@ def test_events_say_of_which_seed_they_are() -> None:
 
 
 def test_one_that_diverges_is_named() -> None:
-    one, other = in_step(1, 2).runs
-    for trainee in (*one.trainees, *other.trainees):
+    both = in_step(1, 2)
+    for trainee in both.trainees:
         trainee.metrics = {"critic_loss": torch.tensor(1.0)}
-    loop._check([one, other])
-    other.trainees[1].metrics = {"critic_loss": torch.tensor(float("nan"))}
+    loop._check(both)
+    both.trainees[3].metrics = {"critic_loss": torch.tensor(float("nan"))}
     with pytest.raises(NonFinite, match="^point_y, seed 2: critic_loss became nan before step 0"):
-        loop._check([one, other])
+        loop._check(both)
 
 
 def test_one_skill_has_one_seed() -> None:

@@ -17,8 +17,11 @@ from skillkit.names import check_name
 from skillkit.skill import Skill, arrays, load
 from skillkit.workflows.checkpoints import Checkpoints
 from skillkit.workflows.common import check_finite
-from skillkit.workflows.train import check_names, configure, run_name, train
-from tests.point_skills import SHORT
+from skillkit.workflows.naming import check_names, run_name
+from skillkit.workflows.recipes import configure
+from skillkit.workflows.run import Run
+from skillkit.workflows.train import train, train_together
+from tests.point_skills import SHORT, of
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 SETTINGS = {**SHORT, "sac.hidden": (16, 16), "sac.batch_size": 32}
@@ -26,7 +29,7 @@ SETTINGS = {**SHORT, "sac.hidden": (16, 16), "sac.batch_size": 32}
 
 def quick(expression: Task | str = "point_x", seed: int = 0, **changes: Any) -> Skill:
     """A training of a quarter of a second; a setting that is None is the recipe's own."""
-    settings = SETTINGS | changes.pop("settings", {})
+    settings = of(changes.get("algorithm", "sac"), SETTINGS) | changes.pop("settings", {})
     given = {key: value for key, value in settings.items() if value is not None}
     return train(expression, settings=given, seed=seed, **changes)
 
@@ -365,17 +368,25 @@ def test_a_recipe_for_one_algorithm_serves_another() -> None:
         "train.steps": 123,
         "explore.correlation": 0.7,
     }
-    found = configure("sql", recipe | {"sql.particles": 20, "sql.hidden": (7,)}, "sac")
+    recipe |= {"sql.particles": 20, "sql.hidden": (7,)}
+    found = configure("sql", {}, recipe, "sac")
     assert (found["sql"].alpha, found["sql"].hidden, found["sql"].particles) == (0.3, (7,), 20)
     assert (found["sql"].policy, found["train"].steps) == ("implicit", 123)
     assert found["sql"].flow.couplings == 5
     assert found["explore"].correlation == 0.7 and "sac" not in found
-    again = configure("sac", {"sql.gamma": 0.9, "sql.particles": 20, "sac.alpha": 0.3}, "sql")
+    lent = {"sql.gamma": 0.9, "sql.particles": 20, "sac.alpha": 0.3}
+    again = configure("sac", {}, lent, "sql")
     assert (again["sac"].gamma, again["sac"].alpha) == (0.9, 0.3)
-    own = configure("sac", {"sql.gamma": 0.9, "sac.alpha": 0.3}, "sac")
+    assert configure("sac", {"sac.gamma": 0.8}, lent, "sql")["sac"].gamma == 0.8
+    own = configure("sac", {}, {"sql.gamma": 0.9, "sac.alpha": 0.3}, "sac")
     assert own["sac"].gamma == 0.99  # a recipe's words about others are not its own
-    with pytest.raises(UnknownName):
-        configure("sac", {"distill.updates": 3})
+
+
+@pytest.mark.parametrize("key", ["sql.alpha", "sql.alhpa", "distill.updates", "stack.hold"])
+def test_what_is_given_is_for_what_is_run(key: str) -> None:
+    """A recipe knows several algorithms; what a person sets and nothing reads is a mistake."""
+    with pytest.raises(UnknownName, match=key):
+        configure("sac", {key: 3}, {"sql.alpha": 0.1}, "sac")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -404,3 +415,35 @@ def test_a_run_of_many_skills_has_a_name_that_a_folder_can_have() -> None:
     many = [f"push_{'x' * i}/y" for i in range(1, 40)]
     labels = {run_name(many[:count]) for count in range(1, 40)}
     assert len(labels) == 39 and all(check_name(label) == label for label in labels)
+
+
+def test_a_training_that_would_end_before_it_learns() -> None:
+    with pytest.raises(InvalidValue, match=r"train\.steps=300 end before the first update"):
+        quick(settings={"train.steps": 300, "train.warmup": 400})
+    assert quick(settings={"train.steps": 400}).manifest.timing["updates"] == 0  # its last step
+
+
+def test_its_environments_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a training that failed: a simulator may hold a window or a socket."""
+    closed = []
+    monkeypatch.setattr(Run, "close", lambda run: closed.append(run.seed))
+    train_together(["point_x"], settings=SETTINGS, seed=[3, 4])
+    with pytest.raises(RuntimeError, match="enough"):
+        quick(seed=5, on_event=_enough)
+    assert sorted(closed) == [3, 4, 5]
+
+
+def _enough(event: Mapping[str, Any]) -> None:
+    raise RuntimeError("enough")
+
+
+def test_it_says_on_what_it_was_made(skill: Skill) -> None:
+    assert skill.manifest.host["device"] == "cpu" and "--device" not in skill.card
+
+
+def test_under_another_name_its_card_loads_itself(skill: Skill, registry_folder: Path) -> None:
+    skill.save("mine")
+    again = load("mine")
+    assert again.card.startswith("# mine\n") and 'skillkit.load("mine")' in again.card
+    assert "skillkit train point_x --seed 0" in again.card  # how it was made stays
+    assert again.save("yours").card.count("yours") == skill.card.count("point_x") - 2

@@ -88,7 +88,7 @@ def test_the_skill_acts_until_the_first_update(roam: Skill) -> None:
         still = holding(made("gaussian"), roam)
         still.policy.net.layers[-1].weight.zero_()
         still.policy.net.layers[-1].bias.copy_(torch.tensor([0.4, -0.2, -9.0, -9.0]))  # std .007
-    settings = {"train.steps": 400, "train.warmup": 408}
+    settings = {"train.steps": 400, "train.warmup": 392, "train.update_every": 100}
     found = train("point_maze", parent=still, settings=settings)
     assert found.manifest.timing["updates"] == 0
     assert all(np.array_equal(v, arrays(found.policy)[k]) for k, v in arrays(still.policy).items())

@@ -12,8 +12,10 @@ from skillkit.envs import task
 from skillkit.errors import InvalidValue, RunConflict
 from skillkit.skill import load
 from skillkit.workflows import updates
+from skillkit.workflows.recipes import configure
 from skillkit.workflows.run import Run
-from skillkit.workflows.train import configure, train_together
+from skillkit.workflows.seeds import Seeds
+from skillkit.workflows.train import train_together
 from tests.point_skills import SHORT, good, options
 
 SETTINGS = {**SHORT, "sac.hidden": (16,), "sac.batch_size": 16, "sac.learning_rate": 1e-3}
@@ -25,18 +27,20 @@ SAMPLINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def run(*tasks: str, algorithm: str = "sac", **changes: Any) -> Run:
+def run(*tasks: str, algorithm: str = "sac", device: str = "cpu", **changes: Any) -> Seeds:
     settings = SETTINGS | {key.replace("__", "."): value for key, value in changes.items()}
     own = {key: value for key, value in settings.items() if key.partition(".")[0] != "sac"}
     configs = configure(algorithm, settings if algorithm == "sac" else own)
-    return Run([task(name) for name in tasks], algorithm, configs, 0, "cpu")
+    one = Run([task(name) for name in tasks], algorithm, configs, 0, "cpu")
+    one.device = device
+    return Seeds([one], configs["train"])
 
 
-def filled(*tasks: str, **changes: Any) -> Run:
-    one = run(*tasks, **changes)
+def filled(*tasks: str, **changes: Any) -> Seeds:
+    found = run(*tasks, **changes)
     for _ in range(10):
-        one.collector.step(())
-    return one
+        found.runs[0].collector.step(())
+    return found
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
@@ -46,7 +50,8 @@ def test_at_once_is_as_one_after_the_other(sampling: dict[str, Any]) -> None:
     for count in (3, 0, 1):
         for one in (at_once, in_turn):
             updates.update(one, count)
-    assert torch.equal(at_once.sampler.get_state(), in_turn.sampler.get_state())
+    one, other = at_once.runs[0], in_turn.runs[0]
+    assert torch.equal(one.sampler.get_state(), other.sampler.get_state())
     for ours, theirs in zip(at_once.trainees, in_turn.trainees, strict=True):
         assert ours.learner.updates == theirs.learner.updates == 4
         wanted = theirs.learner.state()
@@ -60,12 +65,7 @@ def test_at_once_is_as_one_after_the_other(sampling: dict[str, Any]) -> None:
 
 def test_a_gpu_takes_them_at_once_unless_told_otherwise_or_unable() -> None:
     def found(device: str, algorithm: str = "sac", **changes: Any) -> bool:
-        one = run("point_x", algorithm=algorithm, **changes)
-        loop = configure("sac", SETTINGS | {"train.stacked": changes.get("train__stacked")})[
-            "train"
-        ]
-        one.device = device
-        return updates.population([one], loop) is not None
+        return run("point_x", algorithm=algorithm, device=device, **changes).population is not None
 
     assert found("cuda") and found("cpu", train__stacked=True)
     assert not found("cpu") and not found("cuda", train__stacked=False)

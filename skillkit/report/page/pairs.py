@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from skillkit.composition.rules import check_compatible, check_temperature, unfit
-from skillkit.errors import IncompatibleSkills, InvalidValue
+from skillkit.envs import combine, task
+from skillkit.errors import IncompatibleSkills, InvalidValue, SkillkitError
 from skillkit.manifest import Parent
 from skillkit.report.page.found import Found, Library
 from skillkit.report.page.numbers import statistic
@@ -82,8 +83,12 @@ def groups(library: Library) -> Groups:
 
 def why_not(first: Found, second: Found) -> str:
     """The sentence why two skills cannot be composed; empty if they can."""
+    both = first.manifest, second.manifest
     try:
-        check_compatible([first.manifest, second.manifest])
+        check_compatible(both)
+        combine([task(str(manifest.task["expression"])) for manifest in both])
     except IncompatibleSkills as error:
         return str(error)
+    except SkillkitError:  # a task that is not here, so nobody can say
+        pass
     return ""

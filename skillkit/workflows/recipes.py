@@ -1,0 +1,58 @@
+"""The settings of a training: those of a task's recipe, and what is given instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from skillkit.algorithms import ALGORITHMS
+from skillkit.collector import Exploration
+from skillkit.errors import UnknownName
+from skillkit.replay import Sampling
+from skillkit.workflows.loop import TrainConfig
+from skillkit.workflows.settings import resolve
+
+
+def configure(
+    algorithm: str,
+    given: Mapping[str, Any],
+    recipe: Mapping[str, Any] | None = None,
+    lender: str | None = None,
+    **more: type,
+) -> dict[str, Any]:
+    """The resolved configs of the loop and the algorithm, and of whatever `more` there is.
+
+    Args:
+        given: settings that win over those of the recipe.
+        recipe: what it says of other algorithms is theirs. But what it says of `lender`, its own
+            algorithm, holds for this one too where both have the setting and nothing is said of
+            this one's; only the kind of policy is each algorithm's own.
+
+    Raises:
+        UnknownName: an algorithm or a setting that there is not.
+        InvalidValue: a value that its setting cannot take.
+    """
+    if algorithm not in ALGORITHMS:
+        raise UnknownName("algorithm", algorithm, ALGORITHMS)
+    _, config = ALGORITHMS[algorithm]
+    shared = {field.name for field in fields(config)} - {"policy"}
+    own, lent = {}, {}
+    for key, value in (recipe or {}).items():
+        table, _, name = key.partition(".")
+        if table not in ALGORITHMS or table == algorithm:
+            own[key] = value
+        elif table == lender and name.partition(".")[0] in shared:
+            lent[f"{algorithm}.{name}"] = value
+    tables = {"train": TrainConfig, "explore": Exploration, "replay": Sampling}
+    return resolve({**lent, **own, **given}, **tables, **{algorithm: config}, **more)
+
+
+def without_layers(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a recipe, but those of stacking alone."""
+    return {key: value for key, value in recipe.items() if not key.startswith("stack.")}
+
+
+def without_frames(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a recipe, but for that of a single layer that is taught in one frame."""
+    return {key: value for key, value in recipe.items() if key != "explore.turn_every"}

@@ -1,0 +1,37 @@
+"""The random streams of each workflow, independent of each other and all from its one seed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from skillkit.workflows.settings import spawn
+
+
+class Training(NamedTuple):
+    """Seeds of what is random in a training."""
+
+    learners: list[int]  # one a task
+    batches: int
+    starts: int  # of episodes
+    noises: int  # of exploration
+    compasses: int  # of what a base has stored
+
+
+class Composition(NamedTuple):
+    """Seeds of what is random in a composition."""
+
+    learner: int
+    batches: int
+    candidates: int  # on which its cost is estimated
+    watched: int  # the states on which policies are compared
+
+
+def training(seed: int, tasks: int = 1) -> Training:
+    """The streams of a training of so many tasks."""
+    first, batches, starts, noises, *others, compasses = spawn(seed, 4 + tasks)
+    return Training([first, *others], batches, starts, noises, compasses)
+
+
+def composition(seed: int) -> Composition:
+    """The streams of a composition."""
+    return Composition(*spawn(seed, 4))
