@@ -16,6 +16,7 @@ import click
 import numpy as np
 
 from skillkit import Registry, Skill, load
+from skillkit.algorithms import ALGORITHMS
 from skillkit.cli import main as skillkit
 from skillkit.envs import Task
 from skillkit.errors import SkillkitError, UnknownName
@@ -53,7 +54,12 @@ def options(command: Command) -> Command:
             click.option("--seeds", callback=whole_numbers, default="0,1", show_default=True),
             click.option("--rows", callback=listed, help="All by default."),
             click.option("--show", is_flag=True, help="Measure nothing: assemble what there is."),
-            click.option("--set", "settings", multiple=True, help="KEY=VALUE, of every command."),
+            click.option(
+                "--set",
+                "settings",
+                multiple=True,
+                help="KEY=VALUE, of every command that has it.",
+            ),
             click.option("--episodes", default=100, show_default=True, help="Of an evaluation."),
             click.option("--registry", help="Where the skills are, as of skillkit."),
             click.option("--results", type=folder, default=RESULTS, help="Where the rows go."),
@@ -84,7 +90,7 @@ class Bench:
 
     Attributes:
         name: its skills are called name/LABEL.
-        settings: KEY=VALUE of every command.
+        settings: KEY=VALUE of every command, but for those of other algorithms.
         episodes: of an evaluation.
         registry: folder of skills, as of skillkit.
         results: the folder of the tables; the rows are in a folder of this name in it.
@@ -113,7 +119,10 @@ class Bench:
             what: said of the row in its file.
         """
         path = self.results / self.name / f"{label}.json"
-        words = [*words, *(word for pair in self.settings for word in ("--set", pair))]
+        algorithm = words[words.index("--algorithm") + 1] if "--algorithm" in words else "sac"
+        others = ALGORITHMS.keys() - {algorithm}
+        pairs = [pair for pair in self.settings if pair.partition(".")[0] not in others]
+        words = [*words, *(word for pair in pairs for word in ("--set", pair))]
         command = " ".join(["skillkit", *(f"'{w}'" if "*" in w else w for w in words)])
         if path.exists():
             was = json.loads(path.read_text())

@@ -68,7 +68,7 @@ class Controller:
         self._names = [entry.name for entry in spec.observation]
         self._rng = _generator(seed)
         self._low, self._high = spec.low, spec.high
-        self._middle, self._half = (spec.high + spec.low) / 2, (spec.high - spec.low) / 2
+        self._middle, self._half = spec.middle, spec.half
         # Rounding is monotone: where the images of -1 and 1 are within the bounds, all are.
         low, high = self._middle - self._half, self._middle + self._half
         self._exact = bool((low >= spec.low).all() and (high <= spec.high).all())
@@ -131,7 +131,7 @@ class Controller:
         unit = self._one(self._read(obs), noise)
         if not math.isfinite(unit.dot(unit)):
             raise NonFinite(OVERFLOW)
-        action = self._half * unit  # Spec.native, without recomputing the middle and the half range
+        action = self._half * unit  # Spec.native, and clipped only if need be
         action += self._middle
         if not self._exact:
             np.maximum(action, self._low, out=action)

@@ -92,6 +92,16 @@ class Spec:
         """Native upper action bounds. (A,)"""
         return np.array([entry.high for entry in self.action])
 
+    @cached_property
+    def middle(self) -> Array:
+        """Between the bounds: the native action of the unit action 0. (A,)"""
+        return np.asarray((self.high + self.low) / 2)
+
+    @cached_property
+    def half(self) -> Array:
+        """From there to each bound: native units per unit of the unit action. (A,)"""
+        return np.asarray((self.high - self.low) / 2)
+
     def native(self, action: Array) -> Array:
         """Unit action [-1, 1] -> native units, clipped to the bounds; a latent stays as it is.
 
@@ -99,8 +109,18 @@ class Spec:
         """
         if self.unbounded:
             return np.asarray(action, np.float64)
-        middle, half = (self.high + self.low) / 2, (self.high - self.low) / 2
-        return np.clip(middle + half * np.asarray(action, np.float64), self.low, self.high)
+        found = self.middle + self.half * np.asarray(action, np.float64)
+        return np.clip(found, self.low, self.high)
+
+    def unit(self, action: Array) -> Array:
+        """Inverse of `native` within the bounds; what lies beyond them is cut off.
+
+        (..., A) -> (..., A)
+        """
+        if self.unbounded:
+            return np.asarray(action, np.float64)
+        found: Array = (np.asarray(action, np.float64) - self.middle) / self.half
+        return found.clip(-1.0, 1.0)
 
     def index(self, names: tuple[str, ...]) -> list[int]:
         """Positions of observation entries by name.

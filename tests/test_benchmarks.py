@@ -26,6 +26,7 @@ QUICK = options(
         "train.evaluation_episodes": 2,
         "train.final_episodes": 2,
         "sac.batch_size": 32,
+        "sql.batch_size": 32,
         "sql.particles": 8,
         "sql.value_samples": 8,
     }

@@ -26,7 +26,12 @@ from tests.point_skills import skillkit as in_process
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 CONSOLE = ("check", "run", "slow", "fails")
-SHORT = ("train.steps=3000", "train.final_episodes=4", "train.evaluation_episodes=2")
+SHORT = (
+    "train.steps=3000",
+    "train.warmup=2000",
+    "train.final_episodes=4",
+    "train.evaluation_episodes=2",
+)
 
 
 class Block(NamedTuple):

@@ -19,12 +19,14 @@ def test_unit_actions_become_native_ones() -> None:
     bounded = spec(1, 2, low=-1.0, high=3.0)
     assert not bounded.unbounded
     assert bounded.native(np.array([[-1.0, 0.0], [0.5, 7.0]])).tolist() == [[-1, 1], [2, 3]]
+    assert bounded.unit(np.array([[-1.0, 1.0], [2.0, 7.0]])).tolist() == [[-1, 0], [0.5, 1]]
 
 
 def test_latents_stay_as_they_are() -> None:
     h = np.array([[-1e9, 0.25], [1e-9, 7.0]], np.float32)
     assert LATENT.unbounded
-    np.testing.assert_array_equal(LATENT.native(h), h.astype(np.float64))
+    for through in (LATENT.native, LATENT.unit):
+        np.testing.assert_array_equal(through(h), h.astype(np.float64))
 
 
 def test_a_latent_spec_is_strict_json() -> None:

@@ -1,9 +1,11 @@
-"""What several skills have stored, as the experience of another task."""
+"""What skills have stored, as the experience of their own tasks and of others."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from skillkit.composition import rules
 from skillkit.envs import Task
@@ -12,6 +14,27 @@ from skillkit.replay import ReplayBuffer, union
 
 if TYPE_CHECKING:
     from skillkit.skill import Skill
+
+
+CLOSE = 1e-4  # between a stored reward and that of the task, absolute and relative
+FEW = 0.01  # share that may differ: rounding at the edge of a region
+
+
+def is_of(skill: Skill, task: Task) -> bool:
+    """Whether a task gives the rewards and terminations that a trained skill has stored.
+
+    They are witnesses of what it was trained for: a task file can change, and its comments, too.
+
+    Args:
+        task: of the skill's domain, by its name the skill's own.
+    """
+    stored = skill.replay.all()
+    obs, action, then = (x.numpy() for x in (stored.obs, stored.action, stored.next_obs))
+    transition = obs, task.spec.native(action), then
+    rewarded = np.isclose(stored.reward.numpy(), task.reward(*transition), CLOSE, CLOSE)
+    was, now = stored.discount.numpy() == 0, task.terminated(*transition)
+    ended = (was & now)[was | now]  # most transitions end nothing, and agree in that
+    return all(bool(same.mean() >= 1 - FEW) for same in (rewarded, ended) if len(same))
 
 
 def relabelled_union(skills: Sequence[Skill], task: Task) -> ReplayBuffer:

@@ -320,8 +320,7 @@ def _native(graph: Graph, spec: Spec, unit: str) -> None:
     Of an observation that is not finite the actions are NaN, as comparisons may hide what was not a
     number.
     """
-    middle, half = (spec.high + spec.low) / 2, (spec.high - spec.low) / 2
-    action = graph.add("Add", graph.add("Mul", unit, half), middle)
+    action = graph.add("Add", graph.add("Mul", unit, spec.half), spec.middle)
     low, high = _inside(spec.low, np.inf), _inside(spec.high, -np.inf)
     action = graph.add("Min", graph.add("Max", action, low), high)
     nothing = graph.add("Mul", OBSERVATION, 0.0)

@@ -122,8 +122,7 @@ def _difference(skill: Skill, data: bytes) -> float:
     rows = len(probe["observation"])
     given = {k: probe.get(k, np.zeros((rows, size), np.float32)) for k, size in sizes.items()}
     wanted = skill.spec.native(probe["sample" if "noise" in sizes else "mode"])
-    half = (skill.spec.high - skill.spec.low) / 2
-    error = float(np.abs((session.run(["action"], given)[0] - wanted) / half).max())
+    error = float(np.abs((session.run(["action"], given)[0] - wanted) / skill.spec.half).max())
     if not error <= TOLERANCE:
         raise InvalidValue(
             f"onnxruntime {onnxruntime.__version__} gives actions that are {error:.1g} of a bound "

@@ -154,9 +154,7 @@ def _replay(episodes: list[dict[str, Array]], skill: Skill, native: Spec | None)
         if all(key in episode for episode in episodes)
     }
     if native is not None:
-        middle, half = (native.high + native.low) / 2, (native.high - native.low) / 2
-        unit = (flat["actions"].double() - torch.from_numpy(middle)) / torch.from_numpy(half)
-        flat["actions"] = unit.clamp(-1, 1).float()
+        flat["actions"] = torch.from_numpy(native.unit(flat["actions"].numpy())).float()
     elif not skill.manifest.layers and bool((flat["actions"].abs() > 1).any()):
         raise InvalidValue("an action lies beyond the bounds that its action_space states")
     if "pre_tanh" not in flat or native is not None:

@@ -4,6 +4,7 @@ or resample the skills' own actions. No new interaction (thesis ch. 6; THEORY 5,
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from skillkit.algorithms.distill import check_trust
 from skillkit.composition import rules
 from skillkit.composition.coverage import coverage
 from skillkit.composition.estimates import Proposal, estimated_cost
+from skillkit.composition.experience import is_of
 from skillkit.composition.instant import instant_policy, unfold
 from skillkit.envs import Task, combine, forbid_interaction
 from skillkit.envs import task as find_task
@@ -198,10 +200,21 @@ def _add(
     b = rules.exponents(w, temperatures, alpha)
     tasks = tuple(find_task(part.task) for part in parts)
     for part, task in zip(parts, tasks, strict=True):
-        part.check_plays(task)
+        _check_task(part, task)
     q = WeightedSum([part.q for part in parts], w, alpha)
     replay = union([part.replay for part in parts])
     return _Sum(parts, w, b, q, replay, combine(tasks, w))
+
+
+def _check_task(skill: Skill, task: Task) -> None:
+    """A skill acts in its task as that is today, and should have been trained for that."""
+    skill.check_plays(task)
+    if skill.manifest.kind == "trained" and task.relabellable and not is_of(skill, task):
+        warnings.warn(
+            f"what {skill.name} has stored was rewarded or ended otherwise than by today's "
+            f"{task.name}; if the task file has changed since, train {skill.name} again",
+            stacklevel=4,
+        )
 
 
 def _extract(

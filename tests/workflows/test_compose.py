@@ -15,6 +15,7 @@ from skillkit.envs import make, task
 from skillkit.errors import IncompatibleSkills, InteractionForbidden, InvalidValue, UnknownName
 from skillkit.functional.losses import actor_loss
 from skillkit.policies import Policy
+from skillkit.replay import ReplayBuffer
 from skillkit.skill import Skill, arrays, load
 from skillkit.workflows.compose import compose
 from skillkit.workflows.train import train
@@ -352,3 +353,20 @@ def test_a_domain_that_changed_since(x: Skill, y: Skill, change: str) -> None:
 
     with pytest.raises(IncompatibleSkills, match="changed since it was trained; train point_x"):
         quick(older(x), older(y))
+
+
+@pytest.mark.parametrize("what", ["rewarded", "ended"])
+def test_a_task_that_changed_since(x: Skill, y: Skill, what: str) -> None:
+    """What is stored tells; a comment in the task file would not."""
+
+    def other(skill: Skill) -> Skill:
+        episodes = skill.replay.episodes()
+        if what == "rewarded":
+            episodes["rewards"] += 0.01
+        else:
+            episodes["terminated"][:] = True
+        stored = ReplayBuffer.from_episodes(episodes, skill.gamma)
+        return Skill(skill.manifest, policy=skill.policy, q=skill.q, replay=stored)
+
+    with pytest.warns(UserWarning, match="what point_y has stored was rewarded or ended otherwise"):
+        quick(x, other(y))
