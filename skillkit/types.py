@@ -109,8 +109,8 @@ class Spec:
         """
         if self.unbounded:
             return np.asarray(action, np.float64)
-        found = self.middle + self.half * np.asarray(action, np.float64)
-        return np.clip(found, self.low, self.high)
+        found: Array = self.middle + self.half * np.asarray(action, np.float64)
+        return found.clip(self.low, self.high)
 
     def unit(self, action: Array) -> Array:
         """Inverse of `native` within the bounds; what lies beyond them is cut off.
@@ -119,8 +119,8 @@ class Spec:
         """
         if self.unbounded:
             return np.asarray(action, np.float64)
-        found: Array = (np.asarray(action, np.float64) - self.middle) / self.half
-        return found.clip(-1.0, 1.0)
+        found: Array = np.clip((np.asarray(action, np.float64) - self.middle) / self.half, -1, 1)
+        return found
 
     def index(self, names: tuple[str, ...]) -> list[int]:
         """Positions of observation entries by name.
