@@ -132,7 +132,7 @@ class Skill:
             )
         raise IncompatibleSkills(
             f"{cannot}: what the domain {was} observes, its actions or its control period changed "
-            f"since it was trained; train {self.name} again"
+            f"since it was made; make {self.name} again"
         )
 
     @property

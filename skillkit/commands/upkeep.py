@@ -97,7 +97,9 @@ def rm(skill: str, registry: str | None) -> None:
     where = open_registry(registry)
     identity = ""
     with suppress(SkillkitError):  # a damaged skill has no content id, and can still be removed
-        skill = (found := where.find(skill)).reference  # what is removed is what was found
+        found = where.find(skill)
+        if "@" not in skill:  # the latest one is soon another
+            skill = found.reference
         identity = found.content_id
     children = [child.reference for child in where.children(identity)]
     entry = where.remove(skill)

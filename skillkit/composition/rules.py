@@ -140,6 +140,22 @@ def coverage_slack(b: Sequence[float], alpha: float, gamma: float, log_volume: f
     return gamma * alpha * missing * log_volume / (1.0 - gamma) if missing > 0 else math.inf
 
 
+def labels(skills: Sequence[tuple[str, str]]) -> list[str]:
+    """What tells skills of a sum apart: their names, with the version where a name comes twice, and
+    with a number where that is not enough.
+
+    Args:
+        skills: name and reference of each.
+
+    >>> labels([("a", "a@1"), ("b", "b@1"), ("a", "a@2"), ("a", "a@2")])
+    ['a@1', 'b', 'a@2', 'a@2 (2)']
+    """
+    names = [name for name, _ in skills]
+    found = [reference if names.count(name) > 1 else name for name, reference in skills]
+    times = [found[:i].count(label) for i, label in enumerate(found)]
+    return [f"{label} ({n + 1})" if n else label for label, n in zip(found, times, strict=True)]
+
+
 def unfit(skill: Manifest) -> str:
     """What a skill is that no composition can take, and the way out; empty if one can."""
     if skill.layers:

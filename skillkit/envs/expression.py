@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isclose
 
 import numpy as np
 
@@ -67,7 +68,7 @@ def combine(tasks: Sequence[Task], weights: Sequence[float] | None = None) -> Ta
             flat[part.name] = (share * inner + flat.get(part.name, (0.0, part))[0], part)
     parts = tuple(flat.values())
     _check_compatible(parts)
-    if len(parts) == 1 and parts[0][0] == 1.0:
+    if len(parts) == 1 and isclose(parts[0][0], 1):  # weights of 1/3 may add up to less
         return parts[0][1]
     return _sum(parts)
 
@@ -137,7 +138,7 @@ def _check_weights(weights: list[float], tasks: Sequence[Task]) -> None:
 def _check_compatible(parts: Sequence[tuple[float, Task]]) -> None:
     first = parts[0][1]
     for weight, part in parts:
-        if not part.relabellable and (len(parts) > 1 or weight != 1):
+        if not part.relabellable and (len(parts) > 1 or not isclose(weight, 1)):
             role = "part of a sum" if len(parts) > 1 else "weighted"
             raise IncompatibleSkills(
                 f"{part.name} cannot be {role}: its reward is known to its environment only"

@@ -117,8 +117,8 @@ def compose(
     episodes = sum_.replay.episodes(config.replay_stored)
     options = {
         "instant": instant,
-        "weights": None if weights is None else list(weights),
-        "temperature": temperature,
+        "weights": None if weights is None else [float(weight) for weight in weights],
+        "temperature": None if temperature is None else float(temperature),
         "name": given,
         "seed": seed,
     }
@@ -174,12 +174,8 @@ class _Sum:
 
     @property
     def labels(self) -> list[str]:
-        """What tells the parts apart: their names, with the version where a name comes twice, and
-        with a number where that has none, or comes twice as well."""
-        names = [part.name for part in self.parts]
-        found = [p.reference if names.count(p.name) > 1 else p.name for p in self.parts]
-        times = [found[:i].count(label) for i, label in enumerate(found)]
-        return [f"{label} ({n + 1})" if n else label for label, n in zip(found, times, strict=True)]
+        """What tells the parts apart."""
+        return rules.labels([(part.name, part.reference) for part in self.parts])
 
 
 def _add(
@@ -209,7 +205,10 @@ def _add(
 def _check_task(skill: Skill, task: Task) -> None:
     """A skill acts in its task as that is today, and should have been trained for that."""
     skill.check_plays(task)
-    if skill.manifest.kind == "trained" and task.relabellable and not is_of(skill, task):
+    made = skill.manifest
+    brought = "replay" in made.config.get("import", {})  # from elsewhere, and rewarded there
+    witnessed = made.kind == "trained" and task.relabellable and not brought
+    if witnessed and not is_of(skill, task):
         warnings.warn(
             f"what {skill.name} has stored was rewarded or ended otherwise than by today's "
             f"{task.name}; if the task file has changed since, train {skill.name} again",

@@ -54,6 +54,15 @@ class TrainConfig:
                 "train.warmup must not be negative, and evaluations take at least 2 episodes"
             )
 
+    @property
+    def updates(self) -> int:
+        """Of each learner in all, where a decision is a step of the environment."""
+        first, last = (
+            -(-max(step, 1) // self.environments) * self.environments
+            for step in (self.warmup, self.steps)
+        )
+        return max(last - first + self.environments, 0) // self.update_every
+
 
 def learn(
     learning: Seeds, config: TrainConfig, notify: OnEvent, checkpoint: Checkpoint | None
@@ -61,15 +70,9 @@ def learn(
     """The loop: yields a row of a learning curve for each skill at each evaluation.
 
     Raises:
-        InvalidValue: it would end before anything is learned.
         NonFinite: a loss became a NaN.
     """
     runs, trainees = learning.runs, learning.trainees
-    if config.steps < config.warmup and runs[0].parent is None:
-        raise InvalidValue(
-            f"train.steps={config.steps} end before the first update, which comes after "
-            f"train.warmup={config.warmup}; raise the one or lower the other"
-        )
     collector = runs[0].collector  # whose steps are those of all
     while collector.steps < config.steps:
         before = collector.steps

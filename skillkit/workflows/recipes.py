@@ -8,7 +8,7 @@ from typing import Any
 
 from skillkit.algorithms import ALGORITHMS
 from skillkit.collector import Exploration
-from skillkit.errors import UnknownName
+from skillkit.errors import InvalidValue, UnknownName
 from skillkit.replay import Sampling
 from skillkit.workflows.loop import TrainConfig
 from skillkit.workflows.settings import resolve
@@ -46,6 +46,19 @@ def configure(
             lent[f"{algorithm}.{name}"] = value
     tables = {"train": TrainConfig, "explore": Exploration, "replay": Sampling}
     return resolve({**lent, **own, **given}, **tables, **{algorithm: config}, **more)
+
+
+def check_learns(config: TrainConfig) -> None:
+    """Whether a training is long enough for a single update.
+
+    Raises:
+        InvalidValue: it would end with what it began with.
+    """
+    if not config.updates:
+        raise InvalidValue(
+            f"train.steps={config.steps} leave no time for an update: train.warmup={config.warmup} "
+            f"come first, and train.update_every={config.update_every} for each; raise train.steps"
+        )
 
 
 def without_layers(recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -171,8 +171,12 @@ class Run:
         return self._before + time.monotonic() - self._began
 
     def close(self) -> None:
-        """Let go of the environments; what was learned stays."""
-        self.env.close()
+        """Let go of the environments; what was learned stays, whatever they say to that."""
+        try:
+            self.env.close()
+        except Exception as error:  # a stranger's environment
+            reason = " ".join(str(error).split())
+            warnings.warn(f"{self.identity['task']} did not close: {reason}", stacklevel=2)
 
     def save(self, folder: Path, before: Path | None = None) -> None:
         """Write the whole state into an empty folder; this changes nothing about the run.

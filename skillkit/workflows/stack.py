@@ -18,7 +18,7 @@ from skillkit.workflows.base import base_of
 from skillkit.workflows.common import OnEvent, arithmetic, pick_device
 from skillkit.workflows.loop import Checkpoint, learn
 from skillkit.workflows.naming import stacked_name
-from skillkit.workflows.recipes import configure, without_frames
+from skillkit.workflows.recipes import check_learns, configure, without_frames
 from skillkit.workflows.result import command_line, finished
 from skillkit.workflows.reuse import REUSE_HOLD, ReuseConfig, begin, experience
 from skillkit.workflows.run import Run
@@ -92,6 +92,7 @@ def stack(
         tables["reuse"] = ReuseConfig
         recipe = {**recipe, "train.warmup": 0}
     configs = configure(algorithm, settings or {}, recipe, recipe_algorithm, **tables)
+    check_learns(configs["train"])
     layers = base_of(below, found, configs["stack"].hold or (REUSE_HOLD if reuse_replay else None))
     configs["stack"] = StackConfig(layers.holds[-1])
     notify = on_event or (lambda event: None)

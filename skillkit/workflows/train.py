@@ -18,7 +18,7 @@ from skillkit.workflows.common import OnEvent, arithmetic, pick_device
 from skillkit.workflows.frames import taught
 from skillkit.workflows.loop import Checkpoint, TrainConfig, learn
 from skillkit.workflows.naming import check_names
-from skillkit.workflows.recipes import configure, without_frames, without_layers
+from skillkit.workflows.recipes import check_learns, configure, without_frames, without_layers
 from skillkit.workflows.result import command_line, finished
 from skillkit.workflows.run import Run
 from skillkit.workflows.seeds import Seeds, check_seeds
@@ -139,6 +139,7 @@ def train_together(
     algorithm = recipe_algorithm if algorithm is None else algorithm
     configs = configure(algorithm, settings, without_layers(recipe), recipe_algorithm)
     config: TrainConfig = configs["train"]
+    check_learns(config)
     notify = on_event or (lambda event: None)
     begun = load(parent) if isinstance(parent, str) else parent
     where = pick_device(device)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from skillkit.composition.experience import relabelled_union
-from skillkit.envs import task
+from skillkit.composition.experience import is_of, relabelled_union
+from skillkit.envs import Quantities, Task, Term, task
 from skillkit.errors import IncompatibleSkills
 from skillkit.skill import Skill, load
+from skillkit.types import Array
 from skillkit.workflows.stack import stack
 from skillkit.workflows.train import train
 from tests.point_skills import FLOW, trained
@@ -54,5 +57,33 @@ def test_another_domain_is_refused(skills: list[Skill]) -> None:
 
 def test_a_stack_is_refused_whose_actions_are_latents(skills: list[Skill]) -> None:
     flow = train("point_roam", settings=FLOW)
-    with pytest.raises(IncompatibleSkills, match="judges latents"):
+    with pytest.raises(IncompatibleSkills, match="stored actions are latents"):
         relabelled_union([stack(flow, "point_x", settings=FLOW)], task("point_x"))
+
+
+def rare(weight: float) -> Task:
+    """A reward that one transition of thousands meets, as in a maze."""
+
+    def met(state: Quantities, action: Array, then: Quantities) -> Array:
+        return (np.arange(len(action)) == 7).astype(float)
+
+    return replace(task("point_x"), terms=(Term("met", met, weight),))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (task("point_x"), [True, False]),
+        (task("point_y"), [False, False]),
+        (replace(task("point_x"), ends=lambda s, a, n: n["x"] > 0), [False, False]),
+        (rare(1000), [False, True]),
+        (rare(100), [False, False]),
+    ],
+)
+def test_what_is_stored_tells_the_task(
+    skills: list[Skill], wanted: Task, expected: list[bool]
+) -> None:
+    base = skills[0]
+    replay = base.replay.relabel(base.spec, rare(1000).reward, rare(1000).terminated)
+    sparse = Skill(base.manifest, policy=base.policy, q=base.q, replay=replay)
+    assert [is_of(skill, wanted) for skill in (base, sparse)] == expected

@@ -148,3 +148,15 @@ def test_a_motion_bonus(maze: str) -> None:
     np.testing.assert_array_equal(both.success(then), plain.success(then))
     assert (both.scene, both.goals, both.inputs) == (plain.scene, plain.goals, plain.inputs)
     assert (both.start, both.horizon, both.recipe) == (plain.start, plain.horizon, plain.recipe)
+
+
+@pytest.mark.parametrize("count", range(1, 14))
+def test_a_task_in_equal_parts_of_itself_is_itself(count: int) -> None:
+    """Sums of 1/N are not always 1."""
+    assert combine([task("push_x")] * count).name == "push_x"
+    assert combine([task("gym:Pendulum-v1")] * count).name == "gym:Pendulum-v1"
+
+
+def test_an_environment_s_own_reward_has_no_weight() -> None:
+    with pytest.raises(IncompatibleSkills, match="gym:Pendulum-v1 cannot be weighted: its reward"):
+        task("0.1*gym:Pendulum-v1")

@@ -181,6 +181,14 @@ def test_what_ends_otherwise_is_not_offered(mine: Registry) -> None:
         ["point_goal"],
     ]
     assert "they differ in termination" in Page(build(mine)).text
+    for name in ("aim", "zoo"):  # of tasks that are not here: nobody can say
+        put(mine, name, task=describe(task("point_x")) | {"expression": name}, spec=spec)
+    found = pairs.groups(collect(mine)).together
+    assert sorted(sorted(each.name for each in group) for group in found) == [
+        ["aim", "zoo"],
+        ["point_goal"],
+        ["point_x", "point_y"],
+    ]
 
 
 def test_a_large_group_keeps_to_its_bounds(mine: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

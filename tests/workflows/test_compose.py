@@ -351,7 +351,7 @@ def test_a_domain_that_changed_since(x: Skill, y: Skill, change: str) -> None:
         manifest = replace(skill.manifest, spec=was)
         return Skill(manifest, policy=skill.policy, q=skill.q, replay=skill.replay)
 
-    with pytest.raises(IncompatibleSkills, match="changed since it was trained; train point_x"):
+    with pytest.raises(IncompatibleSkills, match="changed since it was made; make point_x"):
         quick(older(x), older(y))
 
 

@@ -180,7 +180,7 @@ def test_an_interruption_leaves_no_trace(member: str, tmp_path: Path) -> None:
 
 def test_where_episodes_cannot_be_kept_they_begin_anew_and_it_says_so(tmp_path: Path) -> None:
     """Two that continue do so alike, and not with the episodes of the beginning."""
-    settings = {"train.steps": 240, "train.warmup": 240, "train.environments": 2}
+    settings = {"train.steps": 240, "train.warmup": 230, "train.environments": 2}
     train = trains("gym:Pendulum-v1", settings=settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "PROGRESS_EVERY", 60)

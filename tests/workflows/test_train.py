@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from skillkit.envs import Task, Term, task
+from skillkit.envs import Task, Term, make, task
+from skillkit.envs.gym import GymVectorEnv
 from skillkit.errors import InvalidValue, NonFinite, SkillkitError, UnknownName
 from skillkit.names import check_name
 from skillkit.skill import Skill, arrays, load
@@ -418,19 +419,35 @@ def test_a_run_of_many_skills_has_a_name_that_a_folder_can_have() -> None:
 
 
 def test_a_training_that_would_end_before_it_learns() -> None:
-    with pytest.raises(InvalidValue, match=r"train\.steps=300 end before the first update"):
-        quick(settings={"train.steps": 300, "train.warmup": 400})
-    assert quick(settings={"train.steps": 400}).manifest.timing["updates"] == 0  # its last step
+    """With what it began with, nobody has a skill; eight environments step at once."""
+    for steps in (300, 392, 400):
+        with pytest.raises(InvalidValue, match=f"={steps} leave no time for an update"):
+            quick(settings={"train.steps": steps, "train.warmup": 400})
+    assert quick(settings={"train.steps": 401}).manifest.timing["updates"] == 1
 
 
 def test_its_environments_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also of a training that failed: a simulator may hold a window or a socket."""
-    closed = []
-    monkeypatch.setattr(Run, "close", lambda run: closed.append(run.seed))
-    train_together(["point_x"], settings=SETTINGS, seed=[3, 4])
+    begun: list[Any] = []
+    closed: list[Any] = []
+
+    def kept(*what: Any, **more: Any) -> Any:
+        begun.append(env := make(*what, **more))
+        return env
+
+    monkeypatch.setattr("skillkit.workflows.run.make", kept)
+    monkeypatch.setattr(GymVectorEnv, "close_extras", lambda env, **_: closed.append(env))
+    train_together(["gym:Pendulum-v1"], settings=SETTINGS, seed=[3, 4])
     with pytest.raises(RuntimeError, match="enough"):
-        quick(seed=5, on_event=_enough)
-    assert sorted(closed) == [3, 4, 5]
+        quick("gym:Pendulum-v1", seed=5, on_event=_enough)
+    assert len(begun) == 3 and all(any(env is one for one in closed) for env in begun)
+
+    def refuse(env: GymVectorEnv, **_: Any) -> None:
+        raise OSError("nobody listens")
+
+    monkeypatch.setattr(GymVectorEnv, "close_extras", refuse)
+    with pytest.warns(UserWarning, match="gym:Pendulum-v1 did not close: nobody listens"):
+        Run([task("gym:Pendulum-v1")], "sac", configure("sac", {}), 0, "cpu").close()
 
 
 def _enough(event: Mapping[str, Any]) -> None:

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from skillkit.composition.rules import check_compatible, check_temperature, unfit
-from skillkit.envs import combine, task
+from skillkit.composition.rules import check_compatible, check_temperature, labels, unfit
+from skillkit.envs import Task, combine, task
 from skillkit.errors import IncompatibleSkills, InvalidValue, SkillkitError
 from skillkit.manifest import Parent
 from skillkit.report.page.found import Found, Library
@@ -43,15 +43,11 @@ def measured(library: Library) -> Pairs:
 
 
 def _labelled(parents: Sequence[Parent]) -> list[tuple[str, str | None]]:
-    """Parents as `compose` calls them, with the version where a name comes twice, and their ids."""
-    names = [parent["name"] for parent in parents[:PARENTS]]
-    return [
-        (
-            f"{p['name']}@{p['version']}" if names.count(p["name"]) > 1 else p["name"],
-            p["content_id"],
-        )
-        for p in parents[:PARENTS]
-    ]
+    """Parents as `compose` calls them, and their ids."""
+    first = parents[:PARENTS]
+    references = [p["name"] + (f"@{p['version']}" if p["version"] else "") for p in first]
+    called = labels(list(zip((p["name"] for p in first), references, strict=True)))
+    return list(zip(called, (p["content_id"] for p in first), strict=True))
 
 
 @dataclass(frozen=True)
@@ -83,12 +79,22 @@ def groups(library: Library) -> Groups:
 
 def why_not(first: Found, second: Found) -> str:
     """The sentence why two skills cannot be composed; empty if they can."""
-    both = first.manifest, second.manifest
     try:
-        check_compatible(both)
-        combine([task(str(manifest.task["expression"])) for manifest in both])
+        check_compatible([first.manifest, second.manifest])
+        one, two = _task(first), _task(second)
+        if one and two:
+            combine([one, two])
     except IncompatibleSkills as error:
         return str(error)
-    except SkillkitError:  # a task that is not here, so nobody can say
-        pass
-    return ""
+    if one is two is None:
+        return ""  # nobody can say
+    stranger = first if one is None else second if two is None else None
+    return f"the task of {stranger.name} is not here" if stranger else ""
+
+
+def _task(found: Found) -> Task | None:
+    """Its task, if that is declared here."""
+    try:
+        return task(str(found.manifest.task["expression"]))
+    except SkillkitError:
+        return None
