@@ -109,15 +109,7 @@ class Run:
         shared = combine(tasks)  # a single task is itself
         played = taught(tasks) if loop.every_frame and base is None else [*tasks]
         self.algorithm, self.seed, self.device, self.steps = algorithm, seed, device, loop.steps
-        if shared.symmetric:  # what is wrong with its domain is said now, and not at the end
-            images(shared.spec, shared.on.symmetries)
-            rotation_of(shared.on)
-        for setting, is_set in (
-            ("replay.symmetric", configs["replay"].symmetric),
-            ("explore.turn_every", explore.turn_every),
-        ):
-            if is_set:
-                _check_symmetric(setting, shared, base)
+        _check_symmetries(shared, base, configs)
         self.identity = {"task": shared.name, "algorithm": algorithm, "seed": seed}
         self.identity |= _settings(algorithm, configs)
         if played != [*tasks]:
@@ -269,16 +261,25 @@ def _settings(algorithm: str, configs: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in free}
 
 
-def _check_symmetric(setting: str, task: Task, base: Base | None) -> None:
-    if base is not None:
-        raise InvalidValue(
-            f"{setting} is for single layers: a latent has no mirror image; leave it out"
-        )
-    if not task.symmetric or task.scene is not None:
-        raise InvalidValue(
-            f"{setting} is for symmetric tasks in the open, and {task.name} prefers a direction, "
-            "has a domain without symmetries, or a scene; leave it out"
-        )
+def _check_symmetries(task: Task, base: Base | None, configs: Mapping[str, Any]) -> None:
+    """What is wrong with a task's symmetries, or with their use, is said now and not at the end."""
+    if task.symmetric:
+        images(task.spec, task.on.symmetries)
+        rotation_of(task.on)
+    used = {
+        "replay.symmetric": configs["replay"].symmetric,
+        "explore.turn_every": configs["explore"].turn_every,
+    }
+    for setting in (name for name, value in used.items() if value):
+        if base is not None:
+            raise InvalidValue(
+                f"{setting} is for single layers: a latent has no mirror image; leave it out"
+            )
+        if not task.symmetric or task.scene is not None:
+            raise InvalidValue(
+                f"{setting} is for symmetric tasks in the open, and {task.name} prefers a "
+                "direction, has a domain without symmetries, or a scene; leave it out"
+            )
 
 
 def _check_parameters(learner: Learner, steps: int) -> None:
