@@ -3,6 +3,7 @@
 Beside the skills (`shelf`):
 
     .runs/<name>/    a run in progress, locked by the process that works on it
+    .clips/<content id>.gif    a film for the report, which can be made again
     .aside/          what is being written, and the lock under which names appear and vanish
 
 A version is written aside in the same filesystem, checksummed, flushed and renamed, so readers
@@ -29,7 +30,7 @@ from skillkit.names import folder_name
 from skillkit.shelf import ALIASES, DEFAULT, LABELS, WAS, Entry, Shelf, labels_file
 from skillkit.storage import locked
 
-RUNS = ".runs"
+RUNS, CLIPS = ".runs", ".clips"
 DAY = 86_400.0  # [s]
 
 Put = Callable[[str, str, str], None]  # a skill's name, a path below its folder, and the text
@@ -37,7 +38,7 @@ Put = Callable[[str, str, str], None]  # a skill's name, a path below its folder
 
 @dataclass(frozen=True)
 class Leftover:
-    """What nobody needs any more: a half, an abandoned run, the files of a removed version."""
+    """What nobody needs any more: a half, an abandoned run, files or film of a removed version."""
 
     what: str
     path: Path
@@ -157,7 +158,18 @@ class Home(Shelf):
         removed = [self.home(n) / f"v{number}" for n in names for number in self.removed(n)]
         found = halves + [run for run in runs if run.age >= days]
         found += [_leftover("removed version", path) for path in removed if path.is_dir()]
+        if clips := _below(self.folder / CLIPS):
+            known = set(self._content_ids())
+            found += [_leftover("clip of no skill", p) for p in clips if p.stem not in known]
         return [leftover for leftover in found if not storage.in_use(leftover.path)]
+
+    def _content_ids(self) -> Iterator[str]:
+        """Of all versions that can be read."""
+        for shelf in self._all:
+            for name in shelf.names():
+                for entry in shelf.versions(name).values():
+                    with suppress(CorruptSkill):
+                        yield entry.content_id
 
     def sweep(self, days: float) -> list[Leftover]:
         """Delete the leftovers; returns those that are gone."""

@@ -49,8 +49,9 @@ def report(output: Path, clips: bool, film_for: float, registry: str | None) -> 
     clips are kept in the registry: each skill is filmed once.
     """
     draw_without_display()
+    from skillkit.home import CLIPS
     from skillkit.report import page
-    from skillkit.report.clips import CLIPS, Clips
+    from skillkit.report.clips import Clips
 
     where = open_registry(registry)
     where.list()  # before a folder is made for the page of a registry that is not there

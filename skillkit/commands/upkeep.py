@@ -145,9 +145,9 @@ def verify(skills: tuple[str, ...], registry: str | None) -> None:
 def gc(days: float, dry_run: bool, registry: str | None) -> None:
     """Sweep away what nobody needs any more; no skill and no number goes.
 
-    What killed processes left half-written, the files of versions removed by half, and interrupted
-    trainings in which nothing changed for --days, which --resume could still continue. What a
-    living process works on stays.
+    What killed processes left half-written, the files of versions removed by half, films of skills
+    that are gone, and interrupted trainings in which nothing changed for --days, which --resume
+    could still continue. What a living process works on stays.
     """
     where = open_registry(registry)
     where.list()  # a registry that is not there is not made for it

@@ -13,7 +13,6 @@ from skillkit.errors import SkillkitError
 from skillkit.report.film import Shot, record
 from skillkit.shelf import Entry
 
-CLIPS = ".clips"  # in the folder of the registry that is written to
 SIZE, RATE, SPEED = (160, 160), 6.0, 3.0  # pixels, pictures per second, times real time
 
 

@@ -139,6 +139,19 @@ def test_gc_says_what_goes_and_how_much(mine: Registry) -> None:
     assert snapshot(mine.folders[0]) == before
 
 
+def test_gc_takes_the_films_of_skills_that_are_gone(mine: Registry) -> None:
+    films = mine.folders[0] / ".clips"
+    films.mkdir()
+    for reference in ("push_x@1", "push_x@2", "push_y"):
+        (films / f"{mine.find(reference).content_id}.gif").write_bytes(b"GIF89a")
+    good("alias", "push_x@1", "best")
+    assert good("gc") == "there is nothing to sweep\n"
+    mine.remove("push_x@2")
+    (mine.find("push_y").folder / "SHA256SUMS").unlink()  # damaged: its film can be made again
+    assert "clip of no skill   .clips/" in good("gc")
+    assert [path.stem for path in films.iterdir()] == [mine.find("push_x@1").content_id]
+
+
 BAD = [
     ("alias push_x", "missing argument 'WORD'"),
     ("alias push_x worst --remove", "no alias of push_x in", "is called 'worst'"),
