@@ -31,7 +31,7 @@ def configure(
 
     Raises:
         UnknownName: an algorithm or a setting that there is not.
-        InvalidValue: a value that its setting cannot take.
+        InvalidValue: a value that its setting cannot take, or a given setting of another algorithm.
     """
     if algorithm not in ALGORITHMS:
         raise UnknownName("algorithm", algorithm, ALGORITHMS)
@@ -44,6 +44,13 @@ def configure(
             own[key] = value
         elif table == lender and name.partition(".")[0] in shared:
             lent[f"{algorithm}.{name}"] = value
+    for key in given:
+        table = key.partition(".")[0]
+        if table in ALGORITHMS and table != algorithm:
+            raise InvalidValue(
+                f"{key} is for the algorithm {table}, and this training is by {algorithm}; set one "
+                f"of {algorithm}'s, or choose --algorithm {table}"
+            )
     tables = {"train": TrainConfig, "explore": Exploration, "replay": Sampling}
     return resolve({**lent, **own, **given}, **tables, **{algorithm: config}, **more)
 

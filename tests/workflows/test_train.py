@@ -383,10 +383,22 @@ def test_a_recipe_for_one_algorithm_serves_another() -> None:
     assert own["sac"].gamma == 0.99  # a recipe's words about others are not its own
 
 
-@pytest.mark.parametrize("key", ["sql.alpha", "sql.alhpa", "distill.updates", "stack.hold"])
-def test_what_is_given_is_for_what_is_run(key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        (
+            "sql.alpha",
+            "sql.alpha is for the algorithm sql, and this training is by sac; set one of",
+        ),
+        ("sql.alhpa", "sql.alhpa is for the algorithm sql"),
+        ("sac.alhpa", "no setting is called 'sac.alhpa'; did you mean sac.alpha"),
+        ("distill.updates", "no setting is called 'distill.updates'"),
+        ("stack.hold", "no setting is called 'stack.hold'"),
+    ],
+)
+def test_what_is_given_is_for_what_is_run(key: str, sentence: str) -> None:
     """A recipe knows several algorithms; what a person sets and nothing reads is a mistake."""
-    with pytest.raises(UnknownName, match=key):
+    with pytest.raises(SkillkitError, match=sentence):
         configure("sac", {key: 3}, {"sql.alpha": 0.1}, "sac")
 
 
