@@ -89,6 +89,9 @@ def compose(
         InvalidValue: weights or a temperature that make no sense.
         NonFinite: the distillation loss became a NaN.
 
+    Warns:
+        UserWarning: a skill has stored other rewards or ends than its task gives today.
+
     With a distillation that is much too short:
 
     >>> brief = {"distill.updates": 10, "compose.final_episodes": 2, "compose.estimate_updates": 0}
