@@ -22,7 +22,7 @@ from typing import Any
 
 import click
 
-from skillkit.algorithms import ALGORITHMS, DistillConfig
+from skillkit.algorithms import ALGORITHMS, DistillConfig, ImproveConfig
 from skillkit.cli import main
 from skillkit.collector import Exploration
 from skillkit.envs import Task, task, task_names
@@ -46,6 +46,7 @@ TABLES: dict[str, type] = {
     "reuse": ReuseConfig,
     "compose": ComposeConfig,
     "distill": DistillConfig,
+    "improve": ImproveConfig,
     "instant": InstantConfig,
     "import": ImportConfig,
 }

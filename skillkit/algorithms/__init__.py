@@ -4,6 +4,7 @@ from typing import Any
 
 from skillkit.algorithms.actor_critic import ActorCritic
 from skillkit.algorithms.distill import Distill, DistillConfig
+from skillkit.algorithms.improve import Improve, ImproveConfig
 from skillkit.algorithms.learner import Learner
 from skillkit.algorithms.sac import SAC, SACConfig
 from skillkit.algorithms.sql import SQL, SQLConfig
@@ -21,6 +22,8 @@ __all__ = [
     "ActorCritic",
     "Distill",
     "DistillConfig",
+    "Improve",
+    "ImproveConfig",
     "Learner",
     "SACConfig",
     "SQLConfig",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from skillkit.algorithms.learner import Learner, initialisation, step
+from skillkit.algorithms.learner import Learner, initialisation, jittered, step
 from skillkit.errors import InvalidValue, UnknownName
 from skillkit.flows import FlowConfig
 from skillkit.functional.losses import actor_loss, squash_log_det
@@ -153,15 +153,10 @@ class Distill(Learner):
         return {name: value.detach() for name, value in metrics.items()}
 
     def between(self, obs: Tensor) -> Tensor:
-        """The states, half of them moved: Q_S is smooth, stored starts are few. (B, O) -> (B, O)
-
-        Without, about one start in a hundred, far from all that were stored, is lost.
-        """
+        """The states, half of them moved, once it is known how far they lie apart. (B, O)"""
         if self.noise_scale is None or not self.config.jitter:
             return obs
-        moved = obs[: len(obs) // 2]
-        noise = self.noise_scale * _normal(tuple(moved.shape), self.generator)
-        return torch.cat([moved + noise, obs[len(moved) :]])
+        return jittered(obs, self.noise_scale, self.generator)
 
     def score(self, obs: Tensor) -> float:
         """The loss on these states with the same noise each time, to compare over updates."""

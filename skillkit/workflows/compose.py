@@ -7,12 +7,12 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from skillkit.algorithms import DistillConfig
+from skillkit.algorithms import DistillConfig, ImproveConfig
 from skillkit.algorithms.distill import check_trust
 from skillkit.composition import rules
 from skillkit.composition.coverage import coverage
@@ -32,6 +32,7 @@ from skillkit.report import plots
 from skillkit.skill import Skill, load
 from skillkit.workflows.common import OnEvent, arithmetic, controller, score
 from skillkit.workflows.extract import InstantConfig, distil, seconds_per_action
+from skillkit.workflows.improve import check_improvable, improve
 from skillkit.workflows.result import command_line, summary, unsaved
 from skillkit.workflows.settings import check_seed, plain, resolve
 from skillkit.workflows.streams import composition
@@ -105,18 +106,18 @@ def compose(
     skillkit.errors.IncompatibleSkills: push_x and point_roam cannot be composed: ...
     """
     check_seed(seed)
-    tables = {"instant": InstantConfig} if instant else {"distill": DistillConfig}
+    tables = {"instant": InstantConfig} if instant else DISTILLED
     configs = resolve(settings or {}, compose=ComposeConfig, **tables)
     sum_ = _add(skills, weights, temperature)
     given, name = name, sum_.name(name, ".instant" * instant)
     config: ComposeConfig = configs["compose"]
     notify = on_event or (lambda event: None)
     with arithmetic(config.threads):
-        policy, timing, interactions = _extract(sum_, configs, seed, notify)
+        found, timing, interactions = _extract(sum_, configs, seed, notify)
         started = time.monotonic()
-        cost = _cost(sum_, policy, config, seed)
+        cost = _cost(sum_, found.distilled, config, seed)
         timing["estimate_seconds"] = time.monotonic() - started
-    scores = _scores(sum_, name, policy, config.final_episodes, notify)
+    scores = _scores(sum_, name, found.policy, config.final_episodes, notify)
     episodes = sum_.replay.episodes(config.replay_stored)
     options = {
         "instant": instant,
@@ -129,8 +130,8 @@ def compose(
     return unsaved(
         name,
         sum_.task,
-        policy,
-        sum_.q,
+        found.policy,
+        found.q,
         episodes,
         scores[name],
         command=command_line("compose", references, options, settings or {}),
@@ -153,6 +154,9 @@ def compose(
     )
 
 
+DISTILLED: dict[str, type[Any]] = {"distill": DistillConfig, "improve": ImproveConfig}
+
+
 @dataclass(frozen=True)
 class _Sum:
     """Q_S = sum_i w_i Q_i and what goes with it, once everything has been checked."""
@@ -162,6 +166,7 @@ class _Sum:
     exponents: tuple[float, ...]  # b_i
     q: WeightedSum
     replay: ReplayBuffer  # the union
+    tasks: tuple[Task, ...]
     task: Task  # the sum of theirs
 
     def name(self, given: str | None, ending: str) -> str:
@@ -202,7 +207,7 @@ def _add(
         _check_task(part, task)
     q = WeightedSum([part.q for part in parts], w, alpha)
     replay = union([part.replay for part in parts])
-    return _Sum(parts, w, b, q, replay, combine(tasks, w))
+    return _Sum(parts, w, b, q, replay, tasks, combine(tasks, w))
 
 
 def _check_task(skill: Skill, task: Task) -> None:
@@ -219,36 +224,53 @@ def _check_task(skill: Skill, task: Task) -> None:
         )
 
 
+class _Found(NamedTuple):
+    """What a composition comes to."""
+
+    distilled: Policy  # that of Q_S
+    policy: Policy  # the same, or what it was improved to
+    q: WeightedSum  # Q_S, or the critics of the improved policy
+
+
 def _extract(
     sum_: _Sum, configs: Mapping[str, Any], seed: int, notify: OnEvent
-) -> tuple[Policy, dict[str, Any], int]:
+) -> tuple[_Found, dict[str, Any], int]:
     """The policy, how long making it took, and how many environment steps: none."""
     started, updates = time.monotonic(), 0
-    policy: Policy
     with forbid_interaction() as interaction:
         if "instant" in configs:
             count = configs["instant"].candidates
             policy = instant_policy(sum_.q, sum_.policies, count, seed)
+            found = _Found(policy, policy, sum_.q)
         else:
-            policy, updates = _distil(sum_, configs["distill"], seed, notify)
+            found, updates = _distil(sum_, configs["distill"], configs["improve"], seed, notify)
     timing = {"seconds": time.monotonic() - started, "updates": updates}
     if "instant" in configs:
-        act = controller(sum_.task, policy)
+        act = controller(sum_.task, found.policy)
         timing["seconds_per_action"] = seconds_per_action(act, sum_.replay.all().obs)
-    return policy, timing, interaction.steps
+    return found, timing, interaction.steps
 
 
-def _distil(sum_: _Sum, config: DistillConfig, seed: int, notify: OnEvent) -> tuple[Policy, int]:
-    """The policy of Q_S, and after how many updates."""
+def _distil(
+    sum_: _Sum, config: DistillConfig, further: ImproveConfig, seed: int, notify: OnEvent
+) -> tuple[_Found, int]:
+    """The policy of Q_S, what it is improved to, and after how many updates."""
+    before, steps = 0, config.updates + further.updates
 
     def report(update: int, **numbers: float) -> None:
-        notify({"kind": "progress", "step": update, "steps": config.updates, **numbers})
+        notify({"kind": "progress", "step": before + update, "steps": steps, **numbers})
 
     q, parents = unfold(sum_.q, sum_.policies)
     check_trust(config, parents)
+    if further.updates:
+        check_improvable(sum_.tasks, config.policy)
     task = sum_.task
-    learner = distil(task.spec, q, parents, sum_.replay, config, seed, report, task.reads)
-    return learner.policy, learner.updates
+    first = distil(task.spec, q, parents, sum_.replay, config, seed, report, task.reads)
+    if not further.updates:
+        return _Found(first.policy, first.policy, sum_.q), first.updates
+    before = first.updates
+    second = improve(first.policy, sum_.q, sum_.tasks, sum_.replay, further, seed, report)
+    return _Found(first.policy, second.policy, second.q), first.updates + second.updates
 
 
 def _cost(sum_: _Sum, policy: Policy, config: ComposeConfig, seed: int) -> dict[str, Any]:

@@ -174,6 +174,33 @@ def test_progress_is_reported(x: Skill, y: Skill) -> None:
     assert played == ["point_x", "point_y", "point_x+point_y"]
 
 
+IMPROVED = {"improve.updates": 30, "improve.evaluations": 10, "improve.sweep_every": 10}
+
+
+def test_it_is_improved_on_request(x: Skill, y: Skill, both: Skill) -> None:
+    """The critics become those of the new policy, in the same shape; still without a step."""
+    events: list[Mapping[str, Any]] = []
+    found = quick(x, y, settings=IMPROVED, on_event=events.append)
+    assert found.metrics["interactions"] == 0
+    progress = [event for event in events if event["kind"] == "progress"]
+    assert (progress[-1]["step"], progress[-1]["steps"]) == (70, 70)
+    assert found.manifest.timing["updates"] == 70
+    assert found.manifest.q == both.manifest.q  # as it is described
+    at = points()
+    assert not torch.equal(found.q(*at), both.q(*at))
+    assert any(not np.array_equal(value, arrays(both.policy)[key])
+               for key, value in arrays(found.policy).items())  # fmt: skip
+    assert found.metrics["estimated"] == both.metrics["estimated"]  # what the sum cost before
+    again = quick(x, y, settings=IMPROVED)
+    assert all(np.array_equal(value, arrays(again.policy)[key])
+               for key, value in arrays(found.policy).items())  # fmt: skip
+
+
+def test_a_policy_without_density_is_not_improved(x: Skill, y: Skill) -> None:
+    with pytest.raises(InvalidValue, match=r"no density to improve; .*improve.updates=0"):
+        quick(x, y, settings=IMPROVED | {"distill.policy": "implicit"})
+
+
 # ---------------------------------------------------------------------------------- one seed
 
 

@@ -1,0 +1,152 @@
+"""From the sum of skills' Q-functions towards the optimum of the summed reward, offline.
+
+Q_S promises what no policy keeps: each Q_i is the value of going on with skill i alone. Where the
+skills disagree for long, its policy waits for what never comes. Soft values are linear in the
+reward, so for any one policy pi
+
+    Q^pi = sum_i w_i Q_i^pi,   Q_i^pi = r_i + gamma (1-d) E[Q_i^pi - alpha_i log pi],
+
+with sum_i w_i alpha_i = alpha. Every critic learns, on stored transitions relabelled for its own
+task, what its reward is worth under the one policy that all share, and that policy improves on the
+sum: soft policy iteration of the composed task (thesis ch. 4), begun at pi_S and Q_S. What the
+critics lose on the way is F of THEORY 5, the price of composition; no network is added for it.
+
+Its targets look ahead along the stored episodes (`best_returns`), and the policy leans towards
+stored actions that were worth more than its own: what it cannot try, it must believe.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from skillkit.algorithms.learner import Learner, jittered, step
+from skillkit.errors import InvalidValue
+from skillkit.functional.losses import actor_loss, critic_loss
+from skillkit.functional.returns import best_returns
+from skillkit.policies import POLICIES, Policy
+from skillkit.q_functions import SoftQ, WeightedSum
+from skillkit.types import Batch
+
+CHUNK = 8_192  # stored states that are valued at once
+MOST = 1.0  # advantage of a stored action that counts, at most [r]
+
+
+@dataclass(frozen=True)
+class ImproveConfig:
+    """Hyperparameters of the policy iteration."""
+
+    updates: int = 0  # gradient steps; 0 leaves the thesis' composition as it is
+    evaluations: int = 500  # of them, before the policy moves: the critics learn what it is worth
+    sweep_every: int = 100  # updates between looks ahead along all that is stored
+    learning_rate: float = 1e-3  # of Adam, for critics and policy; falls linearly to zero
+    batch_size: int = 256  # stored transitions per update
+    jitter: float = 0.3  # half of the policy's states are moved by so many standard deviations
+    imitation: float = 0.3  # weight of -log pi of stored actions that are worth more than its own,
+    # by how much more, up to 1 r [1/nat]
+
+    def __post_init__(self) -> None:
+        if min(self.updates, self.evaluations, self.jitter, self.imitation) < 0:
+            raise InvalidValue(
+                "improve.updates, evaluations, jitter and imitation must not be negative"
+            )
+        if self.learning_rate <= 0 or min(self.batch_size, self.sweep_every) < 1:
+            raise InvalidValue("improve.learning_rate, batch_size and sweep_every must be positive")
+
+
+class Improve(Learner):
+    """Soft policy iteration with a critic for each summand of the reward.
+
+    Args:
+        policy: pi_S.
+        q: Q_S. Both stay as they are, and copies of them go on learning.
+        seed: of the noise.
+
+    Raises:
+        InvalidValue: a policy without density has no entropy to trade.
+    """
+
+    q: WeightedSum
+    config: ImproveConfig
+
+    def __init__(self, policy: Policy, q: WeightedSum, config: ImproveConfig, seed: int) -> None:
+        check_density(policy.kind)
+        self.config = config
+        self.generator = torch.Generator().manual_seed(seed)
+        self.policy = copy.deepcopy(policy).requires_grad_()
+        self.q = copy.deepcopy(q).requires_grad_()
+        self.weights = torch.tensor(q.weights)
+        # sum_i w_i alpha_i must be alpha, whatever temperature was asked for
+        own = torch.tensor(q.temperatures)
+        self.temperatures = own * (q.alpha / (self.weights @ own))
+        self.modules = {"policy": self.policy, "q": self.q}
+        self.optimizers = {
+            name: torch.optim.Adam(module.parameters(), lr=config.learning_rate, fused=True)
+            for name, module in self.modules.items()
+        }
+        self.spread = torch.zeros(())  # of the stored observations
+
+    @torch.no_grad()
+    def look_ahead(self, stored: Batch, lengths: Tensor) -> Tensor:
+        """Targets of every critic in all that is stored. Rewards (B, N), (E,) -> (B, N) [r]"""
+        self.spread = stored.obs.std(0)
+        values = [self._values(next_obs) for next_obs in stored.next_obs.split(CHUNK)]
+        return best_returns(
+            stored.reward, stored.discount, torch.cat(values), lengths, self.weights
+        )
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """`batch.reward` holds the targets, a column for each part of the sum. (B, N)"""
+        losses = [
+            critic_loss(cast(SoftQ, part).all(batch.obs, batch.action), y)
+            for part, y in zip(self.q.parts, batch.reward.unbind(-1), strict=True)
+        ]
+        loss_q = torch.stack(losses).sum()
+        step(self.optimizers["q"], loss_q)
+        metrics = {"critic_loss": loss_q.detach()}
+        if self.updates >= self.config.evaluations:
+            metrics |= self._improve(batch)
+        self.updates += 1
+        return metrics
+
+    def anneal(self, done: float) -> None:
+        """The learning rate falls linearly to zero."""
+        for optimizer in self.optimizers.values():
+            optimizer.param_groups[0]["lr"] = self.config.learning_rate * (1 - done)
+
+    def _values(self, obs: Tensor) -> Tensor:
+        """V_i(s) of the policy, from one action. (B, O) -> (B, N)"""
+        action, log_prob = self.policy.act_and_log_prob(obs, self.noise(len(obs)))
+        q = torch.stack([part(obs, action) for part in self.q.parts], -1)
+        return q - log_prob[:, None] * self.temperatures
+
+    def _improve(self, batch: Batch) -> dict[str, Tensor]:
+        """A step of the policy on the sum."""
+        obs = jittered(batch.obs, self.config.jitter * self.spread, self.generator)
+        action, log_prob = self.policy.act_and_log_prob(obs, self.noise(len(obs)))
+        loss = actor_loss(log_prob, self.q(obs, action), self.q.alpha)
+        if self.config.imitation:
+            with torch.no_grad():
+                own = self.q(batch.obs, self.policy.mode(batch.obs))
+                better = (batch.reward @ self.weights - own).clamp(0.0, MOST)
+            likeness = self.policy.log_prob(batch.obs, batch.action)
+            loss = loss - self.config.imitation * (better * likeness).mean()
+        step(self.optimizers["policy"], loss)
+        return {"actor_loss": loss.detach(), "entropy": -log_prob.detach().mean()}
+
+
+def check_density(policy: str) -> None:
+    """Whether a kind of policy has an entropy to trade.
+
+    Raises:
+        InvalidValue: it has no density.
+    """
+    if not POLICIES[policy].has_density:
+        raise InvalidValue(
+            f"a {policy} policy has no density to improve; leave distill.policy out, or set "
+            "improve.updates=0"
+        )

@@ -1,0 +1,182 @@
+"""Improve: soft policy iteration of a sum of rewards, with a critic for each summand."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from skillkit.algorithms import Improve, ImproveConfig
+from skillkit.errors import InvalidValue
+from skillkit.policies import DeterministicPolicy, GaussianPolicy, ImplicitPolicy
+from skillkit.q_functions import Ensemble, WeightedSum
+from skillkit.types import Batch
+
+GAMMA, WEIGHTS, TEMPERATURES, CENTRES = 0.8, (0.25, 0.75), (0.3, 0.1), (0.6, -0.4)
+ALPHA = 0.25 * 0.3 + 0.75 * 0.1  # sum_i w_i alpha_i
+SIZE = 2_000  # stored transitions, each an episode: nothing lies ahead
+
+
+def reward(action: Tensor) -> Tensor:
+    """Two skills that want different actions, in a world of one state. (B, 1) -> (B, 2)"""
+    return -(action - torch.tensor(CENTRES)).square()
+
+
+def stored(seed: int = 0) -> Batch:
+    action = 2 * torch.rand(SIZE, 1, generator=torch.Generator().manual_seed(seed)) - 1
+    state = torch.ones(SIZE, 1)
+    return Batch(state, action, reward(action), torch.full((SIZE,), GAMMA), state)
+
+
+def learner(alpha: float = ALPHA, seed: int = 0, **options: Any) -> Improve:
+    torch.manual_seed(seed)
+    parts = [Ensemble(1, 1, (32, 32), 1, alpha_i, GAMMA) for alpha_i in TEMPERATURES]
+    policy = GaussianPolicy(1, 1, (32,))
+    # noise is no state of this world, and what is best on average is imitated by nobody
+    given = {"learning_rate": 3e-3, "evaluations": 0, "jitter": 0.0, "imitation": 0.0}
+    config = ImproveConfig(**given | options)
+    return Improve(policy, WeightedSum(parts, WEIGHTS, alpha), config, seed)
+
+
+def learn(one: Improve, updates: int = 1_500) -> Improve:
+    data, rng = stored(), torch.Generator().manual_seed(1)
+    for i in range(updates):
+        if i % 20 == 0:
+            targets = one.look_ahead(data, torch.ones(SIZE, dtype=torch.int64))
+        rows = torch.randint(SIZE, (128,), generator=rng)
+        one.anneal(i / updates)
+        one.update(Batch(*(x[rows] for x in data))._replace(reward=targets[rows]))
+    return one
+
+
+GRID = torch.linspace(-0.9995, 0.9995, 2_000)[:, None]
+ONE = torch.ones(len(GRID), 1)
+STEP = float(GRID[1, 0] - GRID[0, 0])
+
+
+@pytest.fixture(scope="module", params=[ALPHA, 0.4], ids=["its own", "asked for"])
+def learned(request: pytest.FixtureRequest) -> Improve:
+    return learn(learner(request.param))
+
+
+def soft_value(q: Tensor, alpha: float) -> float:
+    """alpha log int exp(Q/alpha) da, by quadrature."""
+    return float(alpha * (torch.logsumexp(q / alpha, 0) + math.log(STEP)))
+
+
+def test_the_sum_is_the_soft_optimum_of_the_summed_reward(learned: Improve) -> None:
+    """Q* = r + gamma V*, and V* (1 - gamma) = alpha log int exp(r/alpha): one state."""
+    alpha = learned.q.alpha
+    r = reward(GRID) @ torch.tensor(WEIGHTS)
+    optimum = r + GAMMA * soft_value(r, alpha) / (1 - GAMMA)
+    found = learned.q(ONE, GRID).detach()
+    scale = float(optimum.max() - optimum.min())
+    assert (found - optimum).abs().mean() < 0.06 * scale
+    promised = sum(  # what Q_S says when each skill goes its own way: far from it
+        w * (r_i + GAMMA * soft_value(r_i, a) / (1 - GAMMA))
+        for w, r_i, a in zip(WEIGHTS, reward(GRID).T, TEMPERATURES, strict=True)
+    )
+    assert (promised - optimum).abs().mean() > 0.25 * scale
+
+
+def test_each_critic_is_worth_its_own_reward_under_the_common_policy(learned: Improve) -> None:
+    """Q_i = r_i + gamma E_pi[r_i - alpha_i log pi]/(1 - gamma), sum_i w_i alpha_i = alpha."""
+    log_prob = learned.policy.log_prob(ONE, GRID).detach()
+    share = log_prob.exp() * STEP
+    assert float(share.sum()) == pytest.approx(1.0, abs=1e-2)
+    scale = learned.q.alpha / ALPHA
+    for i, part in enumerate(learned.q.parts):
+        r = reward(GRID)[:, i]
+        value = float((share * (r - scale * TEMPERATURES[i] * log_prob)).sum()) / (1 - GAMMA)
+        found = part(ONE, GRID).detach()
+        assert (found - (r + GAMMA * value)).abs().mean() < 0.06 * float(r.max() - r.min())
+
+
+def test_a_stored_success_is_seen_from_the_beginning_of_its_episode() -> None:
+    """A corridor of 30 steps: one look ahead carries the reward at its end to its first step."""
+    length = 30
+    state = torch.linspace(0, 1, length + 1)[:, None]
+    r = torch.zeros(length, 2)
+    r[-1] = 50.0
+    go = torch.full((length, 1), 0.9)
+    data = Batch(state[:-1], go, r, torch.full((length,), GAMMA), state[1:])
+    found = learner().look_ahead(data, torch.tensor([length]))
+    first, last = found[:, 0][[0, -1]].tolist()
+    assert last > 49 and first == pytest.approx(last * GAMMA ** (length - 1), abs=0.7)
+
+
+def test_it_imitates_what_was_worth_more_and_nothing_else() -> None:
+    """Where the critics know nothing, stored targets above their value draw the policy."""
+    state, action = torch.ones(64, 1), torch.cat([torch.full((32, 1), x) for x in (0.7, -0.7)])
+    y = torch.cat([torch.full((32, 2), 5.0), torch.full((32, 2), -5.0)])
+    data = Batch(state, action, y, torch.zeros(64), state)
+    one = learner(imitation=1.0, learning_rate=1e-2)
+    one.q.requires_grad_(False)
+    one._improve(data)
+    before = one.policy.mode(ONE[:1]).item()
+    for _ in range(50):
+        one._improve(data)
+    after = one.policy.mode(ONE[:1]).item()
+    assert after > before + 0.1 and after == pytest.approx(0.7, abs=0.15)
+
+
+def test_the_policy_waits_for_the_critics() -> None:
+    one = learner(evaluations=5)
+    before = copy.deepcopy(one.policy.state_dict())
+    learn(one, 5)
+    assert all(torch.equal(before[name], now) for name, now in one.policy.state_dict().items())
+    learn(one, 1)
+    assert any(not torch.equal(before[name], now) for name, now in one.policy.state_dict().items())
+
+
+def test_what_it_was_given_stays() -> None:
+    one = learner()
+    given, policy = copy.deepcopy(one.q), copy.deepcopy(one.policy)
+    again = Improve(policy, given, one.config, 0)
+    learn(again, 3)
+    for before, left, learned in ((one.q, given, again.q), (one.policy, policy, again.policy)):
+        pairs = list(zip(before.parameters(), left.parameters(), strict=True))
+        assert all(torch.equal(a, b) for a, b in pairs)
+        pairs = list(zip(left.parameters(), learned.parameters(), strict=True))
+        assert any(not torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_seed_decides_everything() -> None:
+    values = [learn(learner(seed=seed, jitter=0.3), 5).q(ONE, GRID) for seed in (0, 0, 1)]
+    assert torch.equal(values[0], values[1]) and not torch.equal(values[0], values[2])
+
+
+def test_the_rate_falls_to_zero() -> None:
+    one = learner()
+    rates = []
+    for done in (0.0, 0.25, 1.0):
+        one.anneal(done)
+        rates.append({o.param_groups[0]["lr"] for o in one.optimizers.values()})
+    assert rates == [{3e-3}, {0.75 * 3e-3}, {0.0}]
+
+
+@pytest.mark.parametrize("kind", [DeterministicPolicy, ImplicitPolicy])
+def test_a_policy_without_density_is_refused(kind: type) -> None:
+    q = WeightedSum([Ensemble(1, 1, (4,), 1, 0.1, GAMMA)], (1.0,), 0.1)
+    with pytest.raises(InvalidValue, match=r"no density to improve; .*improve.updates=0"):
+        Improve(kind(1, 1, (4,)), q, ImproveConfig(), 0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"updates": -1},
+        {"evaluations": -1},
+        {"learning_rate": 0.0},
+        {"batch_size": 0},
+        {"sweep_every": 0},
+        {"imitation": -0.1},
+    ],
+)
+def test_bad_configs(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValue, match=r"improve\."):
+        ImproveConfig(**options)
