@@ -131,7 +131,7 @@ TAKES: dict[str, Any] = {  # the tables in settings.md, and who takes them
     "train explore replay sac stack reuse": lambda: skillkit.stack(
         *UPPER, settings=BOGUS, reuse_replay=True
     ),
-    "compose distill": lambda: skillkit.compose([], settings=BOGUS),
+    "compose distill improve": lambda: skillkit.compose([], settings=BOGUS),
     "compose instant": lambda: skillkit.compose([], settings=BOGUS, instant=True),
     "import": lambda: adopt(Any, "point_x", source="", settings=BOGUS),
 }
