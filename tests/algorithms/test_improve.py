@@ -37,15 +37,15 @@ def learner(alpha: float = ALPHA, seed: int = 0, **options: Any) -> Improve:
     parts = [Ensemble(1, 1, (32, 32), 1, alpha_i, GAMMA) for alpha_i in TEMPERATURES]
     policy = GaussianPolicy(1, 1, (32,))
     # noise is no state of this world, and what is best on average is imitated by nobody
-    given = {"learning_rate": 3e-3, "evaluations": 0, "jitter": 0.0, "imitation": 0.0}
+    given = {"learning_rate": 5e-3, "evaluations": 0, "jitter": 0.0, "imitation": 0.0}
     config = ImproveConfig(**given | options)
     return Improve(policy, WeightedSum(parts, WEIGHTS, alpha), config, seed)
 
 
-def learn(one: Improve, updates: int = 1_500) -> Improve:
+def learn(one: Improve, updates: int = 600) -> Improve:
     data, rng = stored(), torch.Generator().manual_seed(1)
     for i in range(updates):
-        if i % 20 == 0:
+        if i % 10 == 0:
             targets = one.look_ahead(data, torch.ones(SIZE, dtype=torch.int64))
         rows = torch.randint(SIZE, (128,), generator=rng)
         one.anneal(i / updates)
@@ -156,7 +156,7 @@ def test_the_rate_falls_to_zero() -> None:
     for done in (0.0, 0.25, 1.0):
         one.anneal(done)
         rates.append({o.param_groups[0]["lr"] for o in one.optimizers.values()})
-    assert rates == [{3e-3}, {0.75 * 3e-3}, {0.0}]
+    assert rates == [{5e-3}, {0.75 * 5e-3}, {0.0}]
 
 
 @pytest.mark.parametrize("kind", [DeterministicPolicy, ImplicitPolicy])
