@@ -115,7 +115,7 @@ def compose(
     with arithmetic(config.threads):
         found, timing, interactions = _extract(sum_, configs, seed, notify)
         started = time.monotonic()
-        cost = _cost(sum_, found.distilled, config, seed)
+        cost = _cost(sum_, found.policy, config, seed)
         timing["estimate_seconds"] = time.monotonic() - started
     scores = _scores(sum_, name, found.policy, config.final_episodes, notify)
     episodes = sum_.replay.episodes(config.replay_stored)
@@ -227,8 +227,7 @@ def _check_task(skill: Skill, task: Task) -> None:
 class _Found(NamedTuple):
     """What a composition comes to."""
 
-    distilled: Policy  # that of Q_S
-    policy: Policy  # the same, or what it was improved to
+    policy: Policy  # that of Q_S, or what it was improved to
     q: WeightedSum  # Q_S, or the critics of the improved policy
 
 
@@ -241,7 +240,7 @@ def _extract(
         if "instant" in configs:
             count = configs["instant"].candidates
             policy = instant_policy(sum_.q, sum_.policies, count, seed)
-            found = _Found(policy, policy, sum_.q)
+            found = _Found(policy, sum_.q)
         else:
             found, updates = _distil(sum_, configs["distill"], configs["improve"], seed, notify)
     timing = {"seconds": time.monotonic() - started, "updates": updates}
@@ -254,7 +253,7 @@ def _extract(
 def _distil(
     sum_: _Sum, config: DistillConfig, further: ImproveConfig, seed: int, notify: OnEvent
 ) -> tuple[_Found, int]:
-    """The policy of Q_S, what it is improved to, and after how many updates."""
+    """The policy of Q_S, improved if that was asked for, and after how many updates."""
     before, steps = 0, config.updates + further.updates
 
     def report(update: int, **numbers: float) -> None:
@@ -267,10 +266,10 @@ def _distil(
     task = sum_.task
     first = distil(task.spec, q, parents, sum_.replay, config, seed, report, task.reads)
     if not further.updates:
-        return _Found(first.policy, first.policy, sum_.q), first.updates
+        return _Found(first.policy, sum_.q), first.updates
     before = first.updates
     second = improve(first.policy, sum_.q, sum_.tasks, sum_.replay, further, seed, report)
-    return _Found(first.policy, second.policy, second.q), first.updates + second.updates
+    return _Found(second.policy, second.q), first.updates + second.updates
 
 
 def _cost(sum_: _Sum, policy: Policy, config: ComposeConfig, seed: int) -> dict[str, Any]:

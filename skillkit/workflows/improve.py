@@ -15,9 +15,8 @@ from skillkit.q_functions import WeightedSum
 from skillkit.replay import ReplayBuffer
 from skillkit.types import Batch
 from skillkit.workflows.common import check_finite
-from skillkit.workflows.settings import spawn
-
-REPORT_EVERY = 200  # updates
+from skillkit.workflows.extract import CHECK_EVERY
+from skillkit.workflows.streams import composition
 
 
 def improve(
@@ -41,10 +40,10 @@ def improve(
     Raises:
         NonFinite: a loss became a NaN.
     """
-    noises, batches = spawn(seed + 1, 2)  # other streams than the distillation's
-    learner = Improve(policy, q, config, noises)
+    streams = composition(seed)
+    learner = Improve(policy, q, config, streams.improver)
     stored, lengths = _of_each(tasks, replay)
-    sampler = torch.Generator().manual_seed(batches)
+    sampler = torch.Generator().manual_seed(streams.looks)
     for update in range(config.updates):
         if update % config.sweep_every == 0:
             targets = learner.look_ahead(stored, lengths)
@@ -52,7 +51,7 @@ def improve(
         learner.anneal(update / config.updates)
         drawn = Batch(*(column[rows] for column in stored))
         metrics = learner.update(drawn._replace(reward=targets[rows]))
-        if learner.updates % REPORT_EVERY == 0 or learner.updates == config.updates:
+        if learner.updates % CHECK_EVERY == 0 or learner.updates == config.updates:
             check_finite(metrics, learner.updates)
             report(learner.updates, **{key: float(value) for key, value in metrics.items()})
     return learner

@@ -24,6 +24,8 @@ class Composition(NamedTuple):
     batches: int
     candidates: int  # on which its cost is estimated
     watched: int  # the states on which policies are compared
+    improver: int
+    looks: int  # the batches of the improvement
 
 
 def training(seed: int, tasks: int = 1) -> Training:
@@ -34,4 +36,4 @@ def training(seed: int, tasks: int = 1) -> Training:
 
 def composition(seed: int) -> Composition:
     """The streams of a composition."""
-    return Composition(*spawn(seed, 4))
+    return Composition(*spawn(seed, 6))

@@ -18,6 +18,7 @@ from skillkit.policies import Policy
 from skillkit.replay import ReplayBuffer
 from skillkit.skill import Skill, arrays, load
 from skillkit.workflows.compose import compose
+from skillkit.workflows.improve import check_improvable
 from skillkit.workflows.train import train
 from tests.point_skills import BRIEF, SHORT, trained
 
@@ -190,7 +191,7 @@ def test_it_is_improved_on_request(x: Skill, y: Skill, both: Skill) -> None:
     assert not torch.equal(found.q(*at), both.q(*at))
     assert any(not np.array_equal(value, arrays(both.policy)[key])
                for key, value in arrays(found.policy).items())  # fmt: skip
-    assert found.metrics["estimated"] == both.metrics["estimated"]  # what the sum cost before
+    assert found.metrics["disagreement_mean"] == both.metrics["disagreement_mean"]  # of the sum
     again = quick(x, y, settings=IMPROVED)
     assert all(np.array_equal(value, arrays(again.policy)[key])
                for key, value in arrays(found.policy).items())  # fmt: skip
@@ -199,6 +200,11 @@ def test_it_is_improved_on_request(x: Skill, y: Skill, both: Skill) -> None:
 def test_a_policy_without_density_is_not_improved(x: Skill, y: Skill) -> None:
     with pytest.raises(InvalidValue, match=r"no density to improve; .*improve.updates=0"):
         quick(x, y, settings=IMPROVED | {"distill.policy": "implicit"})
+
+
+def test_rewards_that_nobody_can_recompute_are_not_improved_upon() -> None:
+    with pytest.raises(InvalidValue, match=r"gym:Pendulum-v1 cannot be computed .*updates=0"):
+        check_improvable([task("gym:Pendulum-v1")], "gaussian")
 
 
 # ---------------------------------------------------------------------------------- one seed
