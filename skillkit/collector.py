@@ -13,8 +13,11 @@ from gymnasium.vector import VectorEnv
 
 from skillkit.envs import Task
 from skillkit.envs.latent import LASTED
+from skillkit.envs.vector import TaskVectorEnv
 from skillkit.errors import InvalidValue
+from skillkit.guide import Guide
 from skillkit.policies import Policy
+from skillkit.policies.policy import unsquash
 from skillkit.policies.prior import Prior
 from skillkit.replay import ReplayBuffer
 from skillkit.turning import Turning
@@ -78,17 +81,20 @@ class Collector:
         exploration: Exploration | None = None,
         tasks: Sequence[Task] = (),
         turning: Turning | None = None,
+        guide: Guide | None = None,
     ) -> None:
         """`tasks`: whose rewards to store; none, and it is the environment's own reward.
 
         `turning`: from which frames the world is seen; with it come `tasks`, whose rewards are of
         what is seen.
+
+        `guide`: along which plans episodes begin, once it has some; the world is simulated here.
         """
         self.tasks = tuple(tasks)
         self.env, self.spec, self.replay, self.generator = env, spec, replay, generator
         self.prior = Prior(spec.action_dim, spec.unbounded)
         self.exploration = exploration or Exploration()
-        self.turning = turning
+        self.turning, self.guide = turning, guide
         self.steps = 0  # environment steps taken, over all environments
         self.before = 0  # of them before the latest call
         self.returns: deque[float] = deque(maxlen=20)  # of the latest finished episodes [r]
@@ -117,6 +123,7 @@ class Collector:
             "straying": self._straying.tolist(),
             "acting": self._acting.tolist(),
             "turning": self.turning.state() if self.turning else None,
+            "guide": self.guide.state() if self.guide else None,
             "generator": self.generator.get_state().tolist(),
         }
 
@@ -135,6 +142,8 @@ class Collector:
         self._acting = torch.tensor(state["acting"])
         if self.turning:
             self.turning.load_state(state["turning"])
+        if self.guide:
+            self.guide.load_state(state["guide"])
         self.generator.set_state(torch.tensor(state["generator"], dtype=torch.uint8))
 
     def restart(self) -> None:
@@ -187,7 +196,18 @@ class Collector:
         u = self._act(policies, torch.from_numpy(obs))
         if self.exploration.added_std:
             u = u + self.exploration.added_std * self._noise("added", self.spec.action_dim)
-        return torch.where(self._stray()[:, None], blind, u)
+        return self._guided(torch.where(self._stray()[:, None], blind, u))
+
+    def _guided(self, u: torch.Tensor) -> torch.Tensor:
+        """Where a plan is followed, it decides. (E, A) -> (E, A)"""
+        if not (self.guide and self.guide.plans):
+            return u
+        ids, native = self.guide.actions()
+        noise = self._noise("guide", u.shape[-1])[ids].numpy()
+        if len(ids):
+            action = self.spec.unit(native) + self.guide.strength[ids, None] * noise
+            u[ids] = unsquash(torch.from_numpy(action).to(u))
+        return u
 
     @torch.no_grad()
     def _act(self, policies: Sequence[Policy], obs: torch.Tensor) -> torch.Tensor:
@@ -238,6 +258,11 @@ class Collector:
         if len(self.tasks) > 1:
             self._deal(torch.from_numpy(done))
         fresh, _ = self.env.reset(options={"reset_mask": done})
+        if self.guide and self.guide.plans:
+            ids, states, elapsed = self.guide.begin(done)
+            if len(ids):
+                assert isinstance(self.env, TaskVectorEnv)
+                return self.env.begin(ids, states, elapsed)
         return np.asarray(fresh)
 
     def _number(self, begun: Array) -> None:

@@ -188,6 +188,8 @@ class Progress:
         self({"kind": "progress", "step": done, "steps": total})
 
     def __call__(self, event: Mapping[str, Any]) -> None:
+        if event["kind"] == "search":
+            self.bar.update(self.row, numbers=f"looking ahead, {event['done']:.0%}")
         if event["kind"] != "progress":
             return
         done, total = event["step"], event["steps"]

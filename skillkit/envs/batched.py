@@ -84,5 +84,5 @@ class BatchedSimulation:
     def observe(self) -> Array:
         return self.domain.observe(self.state)
 
-    def load_state(self, state: Array) -> None:
-        self.state[:] = state
+    def load_state(self, state: Array, ids: Array | None = None) -> None:
+        self.state[slice(None) if ids is None else ids] = state

@@ -134,9 +134,9 @@ class MujocoSimulation:
     def state(self) -> Array:
         return np.asarray(self.batch.state)  # the solver's warm start is in it, too
 
-    def load_state(self, state: Array) -> None:
-        self.batch.state[:] = state
-        self.batch.forward(stage=self._fresh)
+    def load_state(self, state: Array, ids: Array | None = None) -> None:
+        self.batch.state[slice(None) if ids is None else ids] = state
+        self.batch.forward(ids=ids, stage=self._fresh)
 
 
 @cache

@@ -52,8 +52,8 @@ class Simulation(Protocol):
     def observe(self) -> Array:
         """-> (E, O)"""
 
-    def load_state(self, state: Array) -> None:
-        """Continue from that state; what is observed is up to date afterwards."""
+    def load_state(self, state: Array, ids: Array | None = None) -> None:
+        """Continue from that state, all copies or those; what is observed is up to date then."""
 
 
 def spaces(spec: Spec) -> tuple[Box, Box]:
@@ -86,7 +86,7 @@ class TaskVectorEnv(ResumableEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._start = start
-        self._rngs = [np.random.default_rng(pair) for pair in seeds(seed, num_envs)]
+        self.rngs = [np.random.default_rng(pair) for pair in seeds(seed, num_envs)]
         self._elapsed = np.zeros(num_envs, np.int64)
         self._over = np.ones(num_envs, bool)  # needs a reset before it can step
 
@@ -112,7 +112,7 @@ class TaskVectorEnv(ResumableEnv):
         ids = np.flatnonzero(mask)
         if seed is not None:
             self._reseed(seed, ids)
-        self.simulation.reset(ids, [self._start(self._rngs[i]) for i in ids])
+        self.simulation.reset(ids, [self._start(self.rngs[i]) for i in ids])
         self._elapsed[mask] = 0
         self._over[mask] = False
         return self._observe(), {}
@@ -132,7 +132,7 @@ class TaskVectorEnv(ResumableEnv):
         must_run(self._over, self.task.name)
         action = checked_actions(actions, self.task, self.num_envs)
         before = self._seen
-        self.simulation.step(action, self._rngs)
+        self.simulation.step(action, self.rngs)
         self._elapsed += 1
         after = self._observe()
         reward = self.task.reward(before, action, after)
@@ -143,11 +143,27 @@ class TaskVectorEnv(ResumableEnv):
         self._over = terminated | truncated
         return after, reward, terminated, truncated, {}
 
+    def begin(self, ids: Array, states: Array, elapsed: Array) -> Array:
+        """Begin episodes in states that such a simulation was in, after so many steps of theirs.
+
+        Args:
+            ids: of the sub-environments. (N,)
+            states: rows of `simulation.state`. (N, S)
+            elapsed: steps after which an episode was there, fewer than the horizon. (N,)
+
+        Returns:
+            Observation of every sub-environment, float32 (E, O).
+        """
+        self.simulation.load_state(states, ids)
+        self._elapsed[ids] = elapsed
+        self._over[ids] = False
+        return self._observe()
+
     def state(self) -> dict[str, Any]:
         """As `ResumableEnv.state`."""
         return {
             "simulation": self.simulation.state.tolist(),
-            "rngs": [rng.bit_generator.state for rng in self._rngs],
+            "rngs": [rng.bit_generator.state for rng in self.rngs],
             "elapsed": self._elapsed.tolist(),
             "over": self._over.tolist(),
         }
@@ -155,7 +171,7 @@ class TaskVectorEnv(ResumableEnv):
     def load_state(self, state: Mapping[str, Any]) -> None:
         """As `ResumableEnv.load_state`."""
         self.simulation.load_state(np.array(state["simulation"]))
-        for rng, saved in zip(self._rngs, state["rngs"], strict=True):
+        for rng, saved in zip(self.rngs, state["rngs"], strict=True):
             rng.bit_generator.state = saved
         self._elapsed[:] = state["elapsed"]
         self._over[:] = state["over"]
@@ -181,7 +197,7 @@ class TaskVectorEnv(ResumableEnv):
         pairs = seeds(seed, self.num_envs)
         for i in ids:
             if (pair := pairs[i]) is not None:
-                self._rngs[i] = np.random.default_rng(pair)
+                self.rngs[i] = np.random.default_rng(pair)
 
 
 def seeds(seed: int | Sequence[int | None], num_envs: int) -> list[tuple[int, int] | None]:

@@ -77,6 +77,8 @@ def learn(
     while collector.steps < config.steps:
         before = collector.steps
         for run in runs:
+            if run.plans_due:
+                _look_ahead(learning, run, notify, checkpoint)
             _collect(learning, run, config)
         if collector.steps >= config.warmup:
             (due,) = {run.owes((collector.steps - before) / config.update_every) for run in runs}
@@ -105,6 +107,19 @@ def _collect(learning: Seeds, run: Run, config: TrainConfig) -> None:
     except NonFinite:
         _check(learning)  # a diverged policy is not the task's fault
         raise
+
+
+def _look_ahead(learning: Seeds, run: Run, notify: OnEvent, checkpoint: Checkpoint | None) -> None:
+    """Plans take minutes; stopped meanwhile, they are looked for again."""
+
+    def report(done: float) -> None:
+        notify({"kind": "search", "step": run.collector.steps, "done": done})
+        if checkpoint is not None:
+            checkpoint(learning.save)
+
+    for task, plan in run.look_ahead(report).items():
+        numbers = {"value": plan.value, "own": plan.own}
+        notify({"kind": "plan", "task": task, "step": run.collector.steps, **numbers})
 
 
 def _evaluate(run: Run, config: TrainConfig, which: Mapping[str, int]) -> Iterator[dict[str, Any]]:

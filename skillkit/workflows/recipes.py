@@ -8,6 +8,7 @@ from typing import Any
 
 from skillkit.algorithms import ALGORITHMS
 from skillkit.collector import Exploration
+from skillkit.envs.planning import PlanConfig
 from skillkit.errors import InvalidValue, UnknownName
 from skillkit.replay import Sampling
 from skillkit.workflows.loop import TrainConfig
@@ -51,7 +52,7 @@ def configure(
                 f"{key} is for the algorithm {table}, and this training is by {algorithm}; set one "
                 f"of {algorithm}'s, or choose --algorithm {table}"
             )
-    tables = {"train": TrainConfig, "explore": Exploration, "replay": Sampling}
+    tables = {"train": TrainConfig, "explore": Exploration, "replay": Sampling, "plan": PlanConfig}
     return resolve({**lent, **own, **given}, **tables, **{algorithm: config}, **more)
 
 

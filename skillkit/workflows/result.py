@@ -69,7 +69,7 @@ def finished(
         layers=layers,
         siblings=[other for other in names if other != name],
         seed=run.seed,
-        metrics={"steps": steps, **counts},
+        metrics={"steps": steps, **({"planned": run.planned} if run.planned else {}), **counts},
         host=host() | {"device": run.device},
         timing={"seconds": seconds, "updates": learner.updates},
     )

@@ -5,10 +5,12 @@ One task or several: several share the environments and the replay, and each has
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,22 +21,31 @@ from safetensors.torch import load_file, save_file
 
 from skillkit.algorithms import ALGORITHMS, Learner
 from skillkit.augmentation import Augmentation
-from skillkit.collector import Collector
+from skillkit.collector import Collector, Exploration
+from skillkit.composition import rules
+from skillkit.composition.instant import instant_policy
 from skillkit.envs import Task, combine, make
+from skillkit.envs.planning import Plan, PlanConfig, Planner, check_plannable, together
 from skillkit.envs.symmetry import images, rotation_of
 from skillkit.errors import CorruptSkill, InvalidValue, NonFinite, RunConflict
+from skillkit.guide import Guide
 from skillkit.manifest import Parent
 from skillkit.policies import Policy
+from skillkit.q_functions import WeightedSum
 from skillkit.replay import ReplayBuffer, Sampling
 from skillkit.turning import Turning
 from skillkit.types import Batch
 from skillkit.workflows.base import Base
+from skillkit.workflows.common import controller
+from skillkit.workflows.extract import InstantConfig
 from skillkit.workflows.frames import taught
 from skillkit.workflows.settings import plain
 from skillkit.workflows.shards import Shards
-from skillkit.workflows.streams import training
+from skillkit.workflows.streams import search, training
 
-FORMAT = 3  # of a checkpoint; 1 knew no running episodes, 2 not all that a run must keep
+FORMAT = (
+    4  # of a checkpoint; 1 knew no running episodes, 2 not all that a run must keep, 3 no plans
+)
 # Of train: what --resume may change. The last two are compared by their effect, see `identity`.
 FREE = {
     "steps", "threads", "replay_stored", "evaluate_every", "evaluation_episodes",
@@ -143,9 +154,16 @@ class Run:
         generator, every = torch.Generator().manual_seed(streams.noises), explore.turn_every
         turning = Turning(shared.on, every, loop.environments, generator) if every else None
         relabelled = played if len(tasks) > 1 or turning else ()
+        planning: PlanConfig = configs["plan"]
+        if planning.every:
+            _check_plans(shared, base, explore)
+        guide = Guide(planning, loop.environments, generator) if planning.every else None
         self.collector = Collector(
-            self.env, spec, self.replay, generator, explore, relabelled, turning
+            self.env, spec, self.replay, generator, explore, relabelled, turning, guide
         )
+        self.planning, self._plans = planning, streams.plans
+        self.planned = 0  # steps simulated for the sake of plans
+        self._looked = 0  # so many times for plans
         self.parent: Parent | None = None  # the skill that the policies began as, if any
         self.owed = 0.0  # part of an update that each learner has not made for the steps taken
         self._before, self._began = 0.0, time.monotonic()
@@ -156,6 +174,38 @@ class Run:
         whole = int(self.owed)
         self.owed -= whole
         return whole
+
+    @property
+    def plans_due(self) -> bool:
+        """Whether it is time to look for plans again."""
+        every = self.planning.every
+        return every > 0 and self.collector.steps // every > self._looked
+
+    def look_ahead(self, report: Callable[[float], None]) -> dict[str, Plan]:
+        """Look for plans better than what the policies would do; those found guide the collector.
+
+        Args:
+            report: called now and then with the share that is done.
+
+        Returns:
+            All that were looked for: one for each sum of tasks, by its name.
+        """
+        assert self.collector.guide is not None
+        found: dict[str, Plan] = {}
+        sums = together([trainee.task for trainee in self.trainees])
+        for index, chosen in enumerate(sums):
+            trainees = [self.trainees[i] for i in chosen]
+            task = combine([trainee.task for trainee in trainees])
+            seed = search(self._plans, self.collector.steps, index)
+            act = controller(task, _joint(trainees, seed)).batch
+            with closing(Planner(task, self.replay.gamma, self.planning, seed)) as planner:
+                found[task.name] = planner.plan(
+                    act, lambda done: report((len(found) + done) / len(sums))
+                )
+                self.planned += planner.steps
+        self.collector.guide.plans += [plan for plan in found.values() if plan.value > plan.own]
+        self._looked = self.collector.steps // self.planning.every
+        return found
 
     @property
     def seconds(self) -> float:
@@ -191,6 +241,7 @@ class Run:
             "env": self.env.state(),
             "sampler": self.sampler.get_state().tolist(),
             "owed": self.owed,
+            "planned": [self.planned, self._looked],
             "curves": [trainee.curve for trainee in self.trainees],
             "metrics": [numbers(trainee.metrics) for trainee in self.trainees],
             "seconds": self.seconds,
@@ -217,6 +268,7 @@ class Run:
             self.collector.load_state(state["collector"])
             self.sampler.set_state(torch.tensor(state["sampler"], dtype=torch.uint8))
             self.owed, self._before = float(state["owed"]), float(state["seconds"])
+            self.planned, self._looked = map(int, state["planned"])
             learned = zip(self.trainees, state["curves"], state["metrics"], strict=True)
             for trainee, curve, metrics in learned:
                 trainee.learner.load_state(load_file(folder / trainee.file))
@@ -254,7 +306,14 @@ class Run:
 
 def _settings(algorithm: str, configs: Mapping[str, Any]) -> dict[str, Any]:
     """Those that a resumed run must share with the one that was interrupted, by their names."""
-    names = [algorithm, "train", "explore", "replay", *(["reuse"] if "reuse" in configs else [])]
+    names = [
+        algorithm,
+        "train",
+        "explore",
+        "replay",
+        "plan",
+        *(["reuse"] if "reuse" in configs else []),
+    ]
     free = {f"train.{key}" for key in FREE}
     free.add(f"{algorithm}.learning_rate")  # the one thing to change when a loss diverged
     found = {f"{name}.{key}": v for name in names for key, v in plain(configs[name]).items()}
@@ -280,6 +339,27 @@ def _check_symmetries(task: Task, base: Base | None, configs: Mapping[str, Any])
                 f"{setting} is for symmetric tasks in the open, and {task.name} prefers a "
                 "direction, has a domain without symmetries, or a scene; leave it out"
             )
+
+
+def _joint(trainees: Sequence[Trainee], seed: int) -> Policy:
+    """What acts for the sum of their tasks, as far as they know: instantly composed."""
+    if len(trainees) == 1:
+        return trainees[0].policy
+    weights = [1 / len(trainees)] * len(trainees)
+    alpha = rules.default_temperature(weights, [trainee.learner.alpha for trainee in trainees])
+    q = WeightedSum(
+        [copy.deepcopy(trainee.learner.q).cpu() for trainee in trainees], weights, alpha
+    )
+    policies = [copy.deepcopy(trainee.policy).cpu() for trainee in trainees]
+    return instant_policy(q, policies, InstantConfig().candidates, seed)
+
+
+def _check_plans(task: Task, base: Base | None, explore: Exploration) -> None:
+    """What is wrong with plans here is said before anything is learned."""
+    check_plannable(task)
+    if base is not None or explore.turn_every:
+        which = "single layers" if base is not None else "a world that is seen from one frame"
+        raise InvalidValue(f"plan.every is for {which}; leave it out")
 
 
 def _check_parameters(learner: Learner, steps: int) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from skillkit.workflows.settings import spawn
 
 
@@ -15,6 +17,7 @@ class Training(NamedTuple):
     starts: int  # of episodes
     noises: int  # of exploration
     compasses: int  # of what a base has stored
+    plans: int
 
 
 class Composition(NamedTuple):
@@ -30,10 +33,15 @@ class Composition(NamedTuple):
 
 def training(seed: int, tasks: int = 1) -> Training:
     """The streams of a training of so many tasks."""
-    first, batches, starts, noises, *others, compasses = spawn(seed, 4 + tasks)
-    return Training([first, *others], batches, starts, noises, compasses)
+    first, batches, starts, noises, *others, compasses, plans = spawn(seed, 5 + tasks)
+    return Training([first, *others], batches, starts, noises, compasses, plans)
 
 
 def composition(seed: int) -> Composition:
     """The streams of a composition."""
     return Composition(*spawn(seed, 6))
+
+
+def search(stream: int, steps: int, index: int) -> int:
+    """The seed of a search for a plan: of which sum, after so many steps of the training."""
+    return int(np.random.SeedSequence((stream, steps, index)).generate_state(1)[0])

@@ -1,0 +1,74 @@
+"""Guide: episodes that begin along plans, and follow them for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from skillkit.envs.planning import Plan, PlanConfig
+from skillkit.types import Array
+
+NOBODY = -1  # for an environment that follows no plan
+
+
+class Guide:
+    """E environments, of which some begin their episodes along a plan.
+
+    Half of those follow it to its end, with a little noise, and show what it is worth; in the
+    others the policy acts at once, and learns what to do there.
+
+    Args:
+        generator: of all choices; the owner's, who keeps its state.
+    """
+
+    def __init__(self, config: PlanConfig, environments: int, generator: torch.Generator) -> None:
+        self.config, self.generator = config, generator
+        self.plans: list[Plan] = []
+        self.plan = np.full(environments, NOBODY)  # that is followed (E,)
+        self.at = np.zeros(environments, np.int64)  # the next step of it (E,)
+        self.strength = np.zeros(environments)  # of the noise (E,)
+
+    def begin(self, begun: Array) -> tuple[Array, Array, Array]:
+        """Which of the episodes that begin do so along a plan. bool (E,) -> ids (N,), states
+        (N, S), and the steps that have been taken there (N,)"""
+        drawn = torch.rand(5, len(begun), generator=self.generator).double().numpy()
+        guided, which, where, follows, strength = drawn
+        self.plan[begun] = NOBODY
+        ids = np.flatnonzero(begun & (guided < self.config.share) & bool(self.plans))
+        chosen = (which[ids] * len(self.plans)).astype(int)
+        plans = [self.plans[i] for i in chosen]
+        self.at[ids] = [
+            int(where[i] * len(plan.actions)) for i, plan in zip(ids, plans, strict=True)
+        ]
+        self.strength[ids] = self.config.noise * strength[ids]
+        self.plan[ids] = np.where(follows[ids] < 0.5, chosen, NOBODY)
+        states = [plan.states[self.at[i]] for i, plan in zip(ids, plans, strict=True)]
+        elapsed = [plan.elapsed + self.at[i] for i, plan in zip(ids, plans, strict=True)]
+        return ids, np.array(states), np.array(elapsed, np.int64)
+
+    def actions(self) -> tuple[Array, Array]:
+        """Native actions of the environments that follow a plan. -> ids (N,), (N, A)"""
+        ids = np.flatnonzero(self.plan != NOBODY)
+        found = [self.plans[self.plan[i]].actions[self.at[i]] for i in ids]
+        self.at[ids] += 1
+        over = [i for i in ids if self.at[i] == len(self.plans[self.plan[i]].actions)]
+        self.plan[over] = NOBODY
+        return ids, np.array(found)
+
+    def state(self) -> dict[str, Any]:
+        """Plain data, for a checkpoint; the generator is its owner's."""
+        return {
+            "plans": [plan.to_json() for plan in self.plans],
+            "plan": self.plan.tolist(),
+            "at": self.at.tolist(),
+            "strength": self.strength.tolist(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `state`."""
+        self.plans = [Plan.from_json(plan) for plan in state["plans"]]
+        self.plan, self.at = np.array(state["plan"]), np.array(state["at"])
+        self.strength = np.array(state["strength"])
