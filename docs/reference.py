@@ -26,6 +26,7 @@ from skillkit.algorithms import ALGORITHMS, DistillConfig, ImproveConfig
 from skillkit.cli import main
 from skillkit.collector import Exploration
 from skillkit.envs import Task, task, task_names
+from skillkit.envs.planning import PlanConfig
 from skillkit.replay import Sampling
 from skillkit.workflows.adopt import ImportConfig
 from skillkit.workflows.compose import ComposeConfig
@@ -41,6 +42,7 @@ TABLES: dict[str, type] = {
     "train": TrainConfig,
     "explore": Exploration,
     "replay": Sampling,
+    "plan": PlanConfig,
     **{name: config for name, (_, config) in ALGORITHMS.items()},
     "stack": StackConfig,
     "reuse": ReuseConfig,

@@ -244,6 +244,9 @@ STACK = [  # what cannot be stacked
     ("stack point_x --task point_y --registry file", "no skill is called 'point_x'"),
     ("train point_x --set stack.hold=1", "no setting is called 'stack.hold'"),
     ("train point_x --set replay.n_step=0", "replay.n_step must be at least 1, got 0"),
+    ("train point_x --set plan.candidates=9", "plan.candidates at least 32"),
+    ("train gym:Pendulum-v1 --set plan.every=9", "which that of gym:Pendulum-v1 is not"),
+    ("stack point_x --task point_y --set plan.every=9", "plan.every is for single layers"),
     ("train point_x --set replay.rewarded_share=2", "replay.rewarded_share must lie in [0, 1]"),
     ("train point_x --set sac.value_scale=0", "sac.value_scale must be positive, got 0"),
 ]

@@ -77,6 +77,17 @@ MEMBERS: dict[str, Callable[[], Train]] = {
     ),
     "pusher": lambda: trains("push_x", settings={"train.update_every": 20}),
     "together": lambda: trains("point_x", "point_y", settings={"explore.hand_over": 9}),
+    "plans": lambda: trains(
+        "point_x",
+        "point_y",
+        settings={
+            "plan.every": 200,
+            "plan.length": 20,
+            "plan.candidates": 32,
+            "plan.rounds": 2,
+            "plan.share": 1.0,
+        },
+    ),
     "at once": lambda: trains(
         "point_x", "point_y", settings={"train.stacked": True, "sac.automatic_alpha": True}
     ),
@@ -111,6 +122,10 @@ class Log:
     def checkpoints(self) -> list[Path]:
         return [self.folder / str(number) for number in range(len(self.said))]
 
+    def hear(self, event: Mapping[str, Any]) -> None:
+        if event["kind"] != "search":  # one that was interrupted begins anew
+            self.events.append(event)
+
     def checkpoint(self, save: Save) -> None:
         folder = self.folder / str(len(self.said))
         folder.mkdir(parents=True)
@@ -127,7 +142,7 @@ def learned(member: str, log: Log, resume: Path | None = None) -> list[dict[str,
         patch.setattr(loop, "PROGRESS_EVERY", 60)  # in episodes of 200, and of 1200 and more
         patch.setattr(ring, "REFRESH", 130)
         patch.setattr(plots, "render", lambda figure: b"\x89PNG")
-        run = {"on_event": log.events.append, "checkpoint": log.checkpoint, "resume": resume}
+        run = {"on_event": log.hear, "checkpoint": log.checkpoint, "resume": resume}
         return [content(skill) for skill in MEMBERS[member]()(**run)]
 
 
