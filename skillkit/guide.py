@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,20 @@ class Guide:
     def __init__(self, config: PlanConfig, environments: int, generator: torch.Generator) -> None:
         self.config, self.generator = config, generator
         self.plans: list[Plan] = []
+        self.searches: list[int] = []  # how many plans each search has found
         self.plan = np.full(environments, NOBODY)  # that is followed (E,)
         self.at = np.zeros(environments, np.int64)  # the next step of it (E,)
         self.strength = np.zeros(environments)  # of the noise (E,)
+
+    def add(self, found: Sequence[Plan]) -> None:
+        """What a search has found; the oldest goes once there are more than are kept.
+
+        Who follows a plan goes on by his own policy.
+        """
+        self.plan[:] = NOBODY
+        self.searches = [*self.searches, len(found)][-self.config.kept :]
+        self.plans = [*self.plans, *found]
+        self.plans = self.plans[len(self.plans) - sum(self.searches) :]
 
     def begin(self, begun: Array) -> tuple[Array, Array, Array]:
         """Which of the episodes that begin do so along a plan. bool (E,) -> ids (N,), states
@@ -62,6 +73,7 @@ class Guide:
         """Plain data, for a checkpoint; the generator is its owner's."""
         return {
             "plans": [plan.to_json() for plan in self.plans],
+            "searches": self.searches,
             "plan": self.plan.tolist(),
             "at": self.at.tolist(),
             "strength": self.strength.tolist(),
@@ -70,5 +82,6 @@ class Guide:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Inverse of `state`."""
         self.plans = [Plan.from_json(plan) for plan in state["plans"]]
+        self.searches = list(state["searches"])
         self.plan, self.at = np.array(state["plan"]), np.array(state["at"])
         self.strength = np.array(state["strength"])

@@ -41,7 +41,7 @@ def collected(
     policy = DeterministicPolicy(4, 2, hidden=())
     torch.nn.init.zeros_(policy.net.layers[0].weight)
     torch.nn.init.zeros_(policy.net.layers[0].bias)
-    guide.plans = plans
+    guide.add(plans)
     for _ in range(steps):
         collector.step([policy])
     return collector, {key: value.numpy() for key, value in replay.episodes().items()}
@@ -108,3 +108,16 @@ def test_without_plans_nothing_changes(plans: list[Plan]) -> None:
             collector.step([gaussian([0.0, 0.0], [1.0, 1.0], observations=4)])
         rows.append(replay.rows)
     torch.testing.assert_close(*rows, rtol=0, atol=0)
+
+
+def test_the_plans_of_the_latest_searches_are_kept(plans: list[Plan]) -> None:
+    one, other = plans
+    guide = Guide(PlanConfig(kept=2), ENVS, torch.Generator())
+    for found, kept in (
+        ([one, one], [one, one]),
+        ([], [one, one]),
+        ([other], [other]),
+        ([one], [other, one]),
+    ):
+        guide.add(found)
+        assert guide.plans == kept

@@ -37,8 +37,9 @@ class PlanConfig:
     # for the sums of what is trained together, as far as one state can have all their goals: what
     # they show is stored, and compositions later find it there
     length: int = 100  # of a plan [steps]
-    candidates: int = 512  # plans that are tried at once
+    candidates: int = 256  # plans that are tried at once
     rounds: int = 40  # of trying, each around the best of the one before
+    kept: int = 4  # searches whose plans are in use, the latest: earlier policies knew less
     share: float = 0.5  # of episodes that begin in a state along a plan, once there is one
     noise: float = 0.1  # of half of them, which follow their plan: at most so much is added to its
     # actions [half the range of an action]; in the others the policy acts from there
@@ -48,10 +49,10 @@ class PlanConfig:
             raise InvalidValue(
                 "plan.every and plan.noise must not be negative, and plan.share lies in [0, 1]"
             )
-        if min(self.length, self.rounds) < 1 or self.candidates < 2 * ELITES:
+        if min(self.length, self.rounds, self.kept) < 1 or self.candidates < 2 * ELITES:
             raise InvalidValue(
-                "plan.length and plan.rounds must be at least 1, and plan.candidates at least "
-                f"{2 * ELITES}"
+                "plan.length, plan.rounds and plan.kept must be at least 1, and plan.candidates "
+                f"at least {2 * ELITES}"
             )
 
 

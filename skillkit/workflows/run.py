@@ -203,7 +203,8 @@ class Run:
                     act, lambda done: report((len(found) + done) / len(sums))
                 )
                 self.planned += planner.steps
-        self.collector.guide.plans += [plan for plan in found.values() if plan.value > plan.own]
+        better = [plan for plan in found.values() if plan.value > plan.own]
+        self.collector.guide.add(better)
         self._looked = self.collector.steps // self.planning.every
         return found
 
