@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ from skillkit.skill import Skill, load
 from skillkit.workflows.common import OnEvent, arithmetic, controller, score
 from skillkit.workflows.extract import InstantConfig, distil, seconds_per_action
 from skillkit.workflows.improve import check_improvable, improve
+from skillkit.workflows.recipes import for_composing
 from skillkit.workflows.result import command_line, summary, unsaved
 from skillkit.workflows.settings import check_seed, plain, resolve
 from skillkit.workflows.streams import composition
@@ -106,9 +107,10 @@ def compose(
     skillkit.errors.IncompatibleSkills: push_x and point_roam cannot be composed: ...
     """
     check_seed(seed)
-    tables = {"instant": InstantConfig} if instant else DISTILLED
-    configs = resolve(settings or {}, compose=ComposeConfig, **tables)
+    tables = {"compose": ComposeConfig, **({"instant": InstantConfig} if instant else DISTILLED)}
+    resolve(settings or {}, **tables)  # a slip is said before anything is loaded
     sum_ = _add(skills, weights, temperature)
+    configs = resolve(sum_.recipe(tables) | dict(settings or {}), **tables)
     given, name = name, sum_.name(name, ".instant" * instant)
     config: ComposeConfig = configs["compose"]
     notify = on_event or (lambda event: None)
@@ -175,6 +177,10 @@ class _Sum:
         if name in [part.name for part in self.parts]:
             raise InvalidValue(f"{name} is one of the skills composed; name the result with --name")
         return name
+
+    def recipe(self, tables: Collection[str]) -> dict[str, Any]:
+        """How such a sum is composed unless something else was asked for."""
+        return for_composing(self.task.recipe[1], tables)
 
     @property
     def policies(self) -> list[Policy]:

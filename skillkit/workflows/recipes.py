@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -13,6 +13,8 @@ from skillkit.errors import InvalidValue, UnknownName
 from skillkit.replay import Sampling
 from skillkit.workflows.loop import TrainConfig
 from skillkit.workflows.settings import resolve
+
+COMPOSING = ("compose", "distill", "improve", "instant")  # what a recipe says of compositions
 
 
 def configure(
@@ -41,6 +43,8 @@ def configure(
     own, lent = {}, {}
     for key, value in (recipe or {}).items():
         table, _, name = key.partition(".")
+        if table in COMPOSING:
+            continue
         if table not in ALGORITHMS or table == algorithm:
             own[key] = value
         elif table == lender and name.partition(".")[0] in shared:
@@ -67,6 +71,11 @@ def check_learns(config: TrainConfig) -> None:
             f"train.steps={config.steps} leave no time for an update: train.warmup={config.warmup} "
             f"come first, and train.update_every={config.update_every} for each; raise train.steps"
         )
+
+
+def for_composing(recipe: Mapping[str, Any], tables: Collection[str]) -> dict[str, Any]:
+    """What a recipe says of compositions, as far as it is of these tables."""
+    return {key: value for key, value in recipe.items() if key.partition(".")[0] in tables}
 
 
 def without_layers(recipe: Mapping[str, Any]) -> dict[str, Any]:
