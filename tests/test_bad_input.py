@@ -246,6 +246,10 @@ STACK = [  # what cannot be stacked
     ("train point_x --set replay.n_step=0", "replay.n_step must be at least 1, got 0"),
     ("train point_x --set plan.candidates=9", "plan.candidates at least 32"),
     ("train gym:Pendulum-v1 --set plan.every=9", "which that of gym:Pendulum-v1 is not"),
+    (
+        "train point_x --set plan.every=9",
+        "plans are made for sums of tasks, and there is none of point_x",
+    ),
     ("stack point_x --task point_y --set plan.every=9", "plan.every is for single layers"),
     ("train point_x --set replay.rewarded_share=2", "replay.rewarded_share must lie in [0, 1]"),
     ("train point_x --set sac.value_scale=0", "sac.value_scale must be positive, got 0"),

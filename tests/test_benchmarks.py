@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from skillkit.envs import task
 from skillkit.skill import load
-from skillkit.workflows.recipes import configure, without_layers
+from skillkit.workflows.recipes import configure, without
 from skillkit.workflows.settings import assignments
 from skillkit.workflows.stack import StackConfig
 from tests.point_skills import ROOT, options
@@ -56,7 +56,7 @@ def test_every_row_is_a_command_that_can_be(benchmark: ModuleType) -> None:
         name = words[words.index("--task") + 1] if words[0] == "stack" else words[1]
         _, recipe = task(name).recipe
         more = {"stack": StackConfig} if words[0] == "stack" else {}
-        recipe = recipe if more else without_layers(recipe)
+        recipe = recipe if more else without(recipe, "stack.", "plan.")
         configs = configure(algorithm, assignments(tuple(pairs)), recipe, "sac", **more)
         own = "implicit" if algorithm == "sql" else recipe["sac.policy"]
         wanted = own if words[0] == "stack" else "real_nvp"  # one layer acts as the base does

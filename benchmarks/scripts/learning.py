@@ -14,7 +14,7 @@ from skillkit.envs import Task, task
 from skillkit.networks import precision
 from skillkit.workflows import loop
 from skillkit.workflows.loop import TrainConfig
-from skillkit.workflows.recipes import configure, without_layers
+from skillkit.workflows.recipes import configure, without
 from skillkit.workflows.run import Run
 from skillkit.workflows.seeds import Seeds
 from skillkit.workflows.updates import update
@@ -77,7 +77,7 @@ class Training:
         tasks: list[Task] = [task(name) for name in names]
         lender, recipe = tasks[0].recipe
         given = {"train.warmup": warmup, **settings}
-        configs = configure(algorithm or lender, given, without_layers(recipe), lender)
+        configs = configure(algorithm or lender, given, without(recipe, "stack.", "plan."), lender)
         run = Run(tasks, algorithm or lender, configs, 0, device)
         found = Training(Seeds([run], configs["train"]), configs["train"])
         while run.collector.steps < warmup:

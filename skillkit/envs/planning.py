@@ -195,11 +195,13 @@ class Planner:
         return self.env.simulation.observe().copy()
 
 
-def together(tasks: Sequence[Task]) -> list[tuple[int, ...]]:
-    """The largest sets of tasks that one state can fulfil: no two want an entry at other values.
+def sums(tasks: Sequence[Task]) -> list[tuple[int, ...]]:
+    """The largest sums of tasks that one state can fulfil: no two want an entry at other values.
+
+    One task is a sum if it was composed.
 
     >>> from skillkit.envs import task
-    >>> together([task("push_x"), task("push_x_right"), task("push_y")])
+    >>> sums([task("push_x"), task("push_x_right"), task("push_y")])
     [(0, 2), (1, 2)]
     """
     found: list[tuple[int, ...]] = []
@@ -211,7 +213,7 @@ def together(tasks: Sequence[Task]) -> list[tuple[int, ...]]:
         grown = [(*(i for i in one if fits[i]), new) for one in found] or [(new,)]
         every = list(dict.fromkeys([*found, *grown]))
         found = [one for one in every if not any(set(one) < set(other) for other in every)]
-    return sorted(found)
+    return sorted(one for one in found if len(one) > 1 or tasks[one[0]].parts)
 
 
 def check_plannable(task: Task) -> None:

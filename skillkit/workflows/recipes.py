@@ -15,6 +15,8 @@ from skillkit.workflows.loop import TrainConfig
 from skillkit.workflows.settings import resolve
 
 COMPOSING = ("compose", "distill", "improve", "instant")  # what a recipe says of compositions
+ONE_FRAME = "explore.turn_every"  # for a single layer that is taught in one frame
+PLANS = "plan."  # for sums of tasks
 
 
 def configure(
@@ -78,11 +80,6 @@ def for_composing(recipe: Mapping[str, Any], tables: Collection[str]) -> dict[st
     return {key: value for key, value in recipe.items() if key.partition(".")[0] in tables}
 
 
-def without_layers(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a recipe, but those of stacking alone."""
-    return {key: value for key, value in recipe.items() if not key.startswith("stack.")}
-
-
-def without_frames(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a recipe, but for that of a single layer that is taught in one frame."""
-    return {key: value for key, value in recipe.items() if key != "explore.turn_every"}
+def without(recipe: Mapping[str, Any], *beginnings: str) -> dict[str, Any]:
+    """The settings of a recipe, but for those that begin so: "stack." are those of layers alone."""
+    return {key: value for key, value in recipe.items() if not key.startswith(beginnings)}

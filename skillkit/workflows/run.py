@@ -25,7 +25,7 @@ from skillkit.collector import Collector, Exploration
 from skillkit.composition import rules
 from skillkit.composition.instant import instant_policy
 from skillkit.envs import Task, combine, make
-from skillkit.envs.planning import Plan, PlanConfig, Planner, check_plannable, together
+from skillkit.envs.planning import Plan, PlanConfig, Planner, check_plannable, sums
 from skillkit.envs.symmetry import images, rotation_of
 from skillkit.errors import CorruptSkill, InvalidValue, NonFinite, RunConflict
 from skillkit.guide import Guide
@@ -156,7 +156,7 @@ class Run:
         relabelled = played if len(tasks) > 1 or turning else ()
         planning: PlanConfig = configs["plan"]
         if planning.every:
-            _check_plans(shared, base, explore)
+            _check_plans(tasks, base, explore)
         guide = Guide(planning, loop.environments, generator) if planning.every else None
         self.collector = Collector(
             self.env, spec, self.replay, generator, explore, relabelled, turning, guide
@@ -192,15 +192,15 @@ class Run:
         """
         assert self.collector.guide is not None
         found: dict[str, Plan] = {}
-        sums = together([trainee.task for trainee in self.trainees])
-        for index, chosen in enumerate(sums):
+        every = sums([trainee.task for trainee in self.trainees])
+        for index, chosen in enumerate(every):
             trainees = [self.trainees[i] for i in chosen]
             task = combine([trainee.task for trainee in trainees])
             seed = search(self._plans, self.collector.steps, index)
             act = controller(task, _joint(trainees, seed)).batch
             with closing(Planner(task, self.replay.gamma, self.planning, seed)) as planner:
                 found[task.name] = planner.plan(
-                    act, lambda done: report((len(found) + done) / len(sums))
+                    act, lambda done: report((len(found) + done) / len(every))
                 )
                 self.planned += planner.steps
         better = [plan for plan in found.values() if plan.value > plan.own]
@@ -355,12 +355,18 @@ def _joint(trainees: Sequence[Trainee], seed: int) -> Policy:
     return instant_policy(q, policies, InstantConfig().candidates, seed)
 
 
-def _check_plans(task: Task, base: Base | None, explore: Exploration) -> None:
+def _check_plans(tasks: Sequence[Task], base: Base | None, explore: Exploration) -> None:
     """What is wrong with plans here is said before anything is learned."""
-    check_plannable(task)
     if base is not None or explore.turn_every:
         which = "single layers" if base is not None else "a world that is seen from one frame"
         raise InvalidValue(f"plan.every is for {which}; leave it out")
+    check_plannable(tasks[0])
+    if not sums(tasks):
+        names = " and ".join(task.name for task in tasks)
+        raise InvalidValue(
+            f"plans are made for sums of tasks, and there is none of {names}; train tasks together "
+            "that can be had at once, or leave plan.every out"
+        )
 
 
 def _check_parameters(learner: Learner, steps: int) -> None:

@@ -18,7 +18,7 @@ from skillkit.workflows.base import base_of
 from skillkit.workflows.common import OnEvent, arithmetic, pick_device
 from skillkit.workflows.loop import Checkpoint, learn
 from skillkit.workflows.naming import stacked_name
-from skillkit.workflows.recipes import check_learns, configure, without_frames
+from skillkit.workflows.recipes import ONE_FRAME, PLANS, check_learns, configure, without
 from skillkit.workflows.result import command_line, finished
 from skillkit.workflows.reuse import REUSE_HOLD, ReuseConfig, begin, experience
 from skillkit.workflows.run import Run
@@ -85,7 +85,7 @@ def stack(
     below = load(base) if isinstance(base, str) else base
     found = find_task(task) if isinstance(task, str) else task
     label = stacked_name(below.name, found) if name is None else check_name(name)
-    recipe_algorithm, recipe = found.recipe[0], without_frames(found.recipe[1])
+    recipe_algorithm, recipe = found.recipe[0], without(found.recipe[1], ONE_FRAME, PLANS)
     algorithm = recipe_algorithm if algorithm is None else algorithm
     tables: dict[str, type] = {"stack": StackConfig}
     if reuse_replay:

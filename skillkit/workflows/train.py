@@ -13,12 +13,13 @@ from typing import Any
 
 from skillkit.envs import Task
 from skillkit.envs import task as find_task
+from skillkit.envs.planning import sums
 from skillkit.skill import Skill, load
 from skillkit.workflows.common import OnEvent, arithmetic, pick_device
 from skillkit.workflows.frames import taught
 from skillkit.workflows.loop import Checkpoint, TrainConfig, learn
 from skillkit.workflows.naming import check_names
-from skillkit.workflows.recipes import check_learns, configure, without_frames, without_layers
+from skillkit.workflows.recipes import ONE_FRAME, PLANS, check_learns, configure, without
 from skillkit.workflows.result import command_line, finished
 from skillkit.workflows.run import Run
 from skillkit.workflows.seeds import Seeds, check_seeds
@@ -135,9 +136,11 @@ def train_together(
     settings = settings or {}
     every_frame = parse("train.every_frame", settings.get("train.every_frame", True), bool)
     if not every_frame or taught(found) == found:
-        recipe = without_frames(recipe)
+        recipe = without(recipe, ONE_FRAME)
+    if not sums(found):
+        recipe = without(recipe, PLANS)
     algorithm = recipe_algorithm if algorithm is None else algorithm
-    configs = configure(algorithm, settings, without_layers(recipe), recipe_algorithm)
+    configs = configure(algorithm, settings, without(recipe, "stack."), recipe_algorithm)
     config: TrainConfig = configs["train"]
     check_learns(config)
     notify = on_event or (lambda event: None)
