@@ -16,7 +16,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import click
@@ -26,7 +26,7 @@ from rows import RESULTS, SEED, check, listed, markdown, whole_numbers, write
 from table_6_1 import MERGES, REGISTRIES, Table
 
 from skillkit import Registry, Skill, train
-from skillkit.algorithms import SQL, Distill, DistillConfig, Learner
+from skillkit.algorithms import SQL, Distill, DistillConfig, Improve, ImproveConfig, Learner
 from skillkit.composition.experience import relabelled_union
 from skillkit.console import Progress
 from skillkit.controller import Controller
@@ -37,8 +37,11 @@ from skillkit.q_functions import WeightedSum
 from skillkit.replay import union
 from skillkit.report.plots import STYLES, render
 from skillkit.skill import arrays
+from skillkit.workflows.compose import DISTILLED
 from skillkit.workflows.extract import WATCHED
-from skillkit.workflows.recipes import configure
+from skillkit.workflows.improve import Stored
+from skillkit.workflows.recipes import configure, for_composing
+from skillkit.workflows.settings import resolve
 
 FOLDER = RESULTS / "figure_6_2"
 WAYS = ("composed", "direct", "offline")
@@ -55,7 +58,7 @@ def distance(policy: Policy, goal: Task) -> Row:
 
 
 def learn(learner: Learner, sample: Batch, updates: int, before: Row, goal: Task) -> Iterator[Row]:
-    """Updates, and a row after every thousand of them."""
+    """Updates, and a row after every thousand of them and the last."""
     steps, seconds = before["updates"], before["seconds"]
     for update in range(updates):
         started = time.perf_counter()
@@ -63,8 +66,14 @@ def learn(learner: Learner, sample: Batch, updates: int, before: Row, goal: Task
         learner.update(sample())
         seconds += time.perf_counter() - started
         steps += 1
-        if (update + 1) % EVERY == 0:
+        if (update + 1) % EVERY == 0 or update + 1 == updates:
             yield {"updates": steps, "seconds": seconds, **distance(learner.policy, goal)}
+
+
+def composing(goal: Task) -> tuple[DistillConfig, ImproveConfig]:
+    """As `skillkit compose` does it unless something else is asked for."""
+    configs = resolve(for_composing(goal.recipe[1], DISTILLED), **DISTILLED)
+    return configs["distill"], configs["improve"]
 
 
 def composed(goal: Task, parts: list[Skill], seed: int) -> list[Row]:
@@ -72,7 +81,7 @@ def composed(goal: Task, parts: list[Skill], seed: int) -> list[Row]:
     replay = union([part.replay for part in parts])
     q = WeightedSum([part.q for part in parts], [0.5, 0.5], sum(part.alpha for part in parts) / 2)
     generator = torch.Generator().manual_seed(seed)
-    config, parents = DistillConfig(), [(part.policy, part.q) for part in parts]
+    (config, further), parents = composing(goal), [(part.policy, part.q) for part in parts]
     learner = Distill(goal.spec, q, config, seed, parents=parents)
 
     def sample() -> Any:
@@ -81,8 +90,16 @@ def composed(goal: Task, parts: list[Skill], seed: int) -> list[Row]:
     started = time.perf_counter()
     learner.begin(replay.sample(WATCHED, generator).obs)
     first = {"updates": 0, "seconds": time.perf_counter() - started}
-    rows = learn(learner, sample, config.updates, first, goal)
-    return [first | distance(learner.policy, goal), *rows]
+    rows = [first | distance(learner.policy, goal)]
+    rows += learn(learner, sample, config.updates, first, goal)
+    if further.updates:
+        started = time.perf_counter()
+        improver = Improve(learner.policy, q, further, seed)
+        stored = Stored([task(part.task) for part in parts], replay, seed)
+        rows[-1]["seconds"] += time.perf_counter() - started
+        batch = partial(stored.batch, improver)
+        rows += learn(improver, batch, further.updates, rows[-1], goal)
+    return rows
 
 
 def direct(goal: Task, seed: int) -> list[Row]:
@@ -117,7 +134,7 @@ def offline(goal: Task, parts: list[Skill], seed: int, updates: int) -> list[Row
 def measure(name: str, seed: int, ways: Sequence[str]) -> None:
     """The curves of one task and seed that are missing."""
     table, goal = Table("sac", "together", seed), task(name)
-    budget = 10 * DistillConfig().updates
+    budget = 10 * sum(config.updates for config in composing(goal))
 
     @cache
     def parts() -> list[Skill]:  # direct training needs none

@@ -42,6 +42,7 @@ class ImproveConfig:
 
     updates: int = 0  # gradient steps; 0 leaves the thesis' composition as it is
     evaluations: int = 500  # of them, before the policy moves: the critics learn what it is worth
+    policy_delay: int = 1  # updates of the critics per step of the policy (Fujimoto et al. 2018)
     sweep_every: int = 100  # updates between looks ahead along all that is stored
     learning_rate: float = 1e-3  # of Adam, for critics and policy; falls linearly to zero
     batch_size: int = 256  # stored transitions per update
@@ -54,8 +55,11 @@ class ImproveConfig:
             raise InvalidValue(
                 "improve.updates, evaluations, jitter and imitation must not be negative"
             )
-        if self.learning_rate <= 0 or min(self.batch_size, self.sweep_every) < 1:
-            raise InvalidValue("improve.learning_rate, batch_size and sweep_every must be positive")
+        counts = self.batch_size, self.sweep_every, self.policy_delay
+        if self.learning_rate <= 0 or min(counts) < 1:
+            raise InvalidValue(
+                "improve.learning_rate, batch_size, sweep_every and policy_delay must be positive"
+            )
 
 
 class Improve(Learner):
@@ -108,7 +112,8 @@ class Improve(Learner):
         loss_q = torch.stack(losses).sum()
         step(self.optimizers["q"], loss_q)
         metrics = {"critic_loss": loss_q.detach()}
-        if self.updates >= self.config.evaluations:
+        since = self.updates - self.config.evaluations
+        if since >= 0 and since % self.config.policy_delay == 0:
             metrics |= self._improve(batch)
         self.updates += 1
         return metrics

@@ -42,19 +42,42 @@ def improve(
     """
     streams = composition(seed)
     learner = Improve(policy, q, config, streams.improver)
-    stored, lengths = _of_each(tasks, replay)
-    sampler = torch.Generator().manual_seed(streams.looks)
+    stored = Stored(tasks, replay, streams.looks)
     for update in range(config.updates):
-        if update % config.sweep_every == 0:
-            targets = learner.look_ahead(stored, lengths)
-        rows = torch.randint(len(targets), (config.batch_size,), generator=sampler)
         learner.anneal(update / config.updates)
-        drawn = Batch(*(column[rows] for column in stored))
-        metrics = learner.update(drawn._replace(reward=targets[rows]))
+        metrics = learner.update(stored.batch(learner))
         if learner.updates % CHECK_EVERY == 0 or learner.updates == config.updates:
             check_finite(metrics, learner.updates)
             report(learner.updates, **{key: float(value) for key, value in metrics.items()})
     return learner
+
+
+class Stored:
+    """Whole episodes with the rewards of several tasks, and batches of them with targets.
+
+    Args:
+        tasks: whose rewards.
+        replay: its own rewards do not matter.
+        seed: of the batches.
+    """
+
+    def __init__(self, tasks: Sequence[Task], replay: ReplayBuffer, seed: int) -> None:
+        own = [replay.relabel(task.spec, task.reward, task.terminated) for task in tasks]
+        rewards = torch.stack([one.all().reward for one in own], -1)  # (B, N)
+        self.transitions = own[0].all()._replace(reward=rewards)
+        episode = own[0].episode[: len(own[0])]
+        _, self.lengths = torch.unique_consecutive(episode, return_counts=True)
+        self.sampler = torch.Generator().manual_seed(seed)
+        self.targets = rewards  # until the first look ahead
+
+    def batch(self, learner: Improve) -> Batch:
+        """For its next update; now and then with a look ahead along everything."""
+        if learner.updates % learner.config.sweep_every == 0:
+            self.targets = learner.look_ahead(self.transitions, self.lengths)
+        size = (learner.config.batch_size,)
+        rows = torch.randint(len(self.targets), size, generator=self.sampler)
+        drawn = Batch(*(column[rows] for column in self.transitions))
+        return drawn._replace(reward=self.targets[rows])
 
 
 def check_improvable(tasks: Sequence[Task], policy: str) -> None:
@@ -71,11 +94,3 @@ def check_improvable(tasks: Sequence[Task], policy: str) -> None:
                 f"the rewards of {task.name} cannot be computed for stored transitions; set "
                 "improve.updates=0"
             )
-
-
-def _of_each(tasks: Sequence[Task], replay: ReplayBuffer) -> tuple[Batch, torch.Tensor]:
-    """Whole episodes with a reward for each task (B, N), and how long they are (E,)."""
-    own = [replay.relabel(task.spec, task.reward, task.terminated) for task in tasks]
-    first, episode = own[0].all(), own[0].episode[: len(own[0])]
-    _, lengths = torch.unique_consecutive(episode, return_counts=True)
-    return first._replace(reward=torch.stack([one.all().reward for one in own], -1)), lengths
