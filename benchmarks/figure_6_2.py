@@ -27,7 +27,7 @@ from table_6_1 import MERGES, REGISTRIES, Table
 
 from skillkit import Registry, Skill, train
 from skillkit.algorithms import SQL, Distill, DistillConfig, Improve, ImproveConfig, Learner
-from skillkit.composition.experience import relabelled_union
+from skillkit.composition.experience import experienced, relabelled_union
 from skillkit.console import Progress
 from skillkit.controller import Controller
 from skillkit.envs import Task, task
@@ -78,7 +78,7 @@ def composing(goal: Task) -> tuple[DistillConfig, ImproveConfig]:
 
 def composed(goal: Task, parts: list[Skill], seed: int) -> list[Row]:
     """What `skillkit compose` does, looked at on the way."""
-    replay = union([part.replay for part in parts])
+    replay = union([skill.replay for skill in experienced(parts)])
     q = WeightedSum([part.q for part in parts], [0.5, 0.5], sum(part.alpha for part in parts) / 2)
     generator = torch.Generator().manual_seed(seed)
     (config, further), parents = composing(goal), [(part.policy, part.q) for part in parts]
@@ -122,7 +122,7 @@ def offline(goal: Task, parts: list[Skill], seed: int, updates: int) -> list[Row
     """Soft Q-learning from what is stored, and nothing else."""
     lender, recipe = goal.recipe
     learner = SQL(goal.spec, configure("sql", {}, recipe, lender)["sql"], seed)
-    replay = relabelled_union(parts, goal)
+    replay = relabelled_union(experienced(parts), goal)
     generator = torch.Generator().manual_seed(seed)
 
     def sample() -> Any:

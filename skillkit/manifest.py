@@ -234,6 +234,13 @@ class Manifest:
                     f"embedded in it; {RESTORE}"
                 )
 
+    @property
+    def run(self) -> tuple[object, ...]:
+        """What skills that were trained together have in common, and with no other run's."""
+        team = frozenset((self.name, *self.siblings))
+        how = json.dumps(self.config, sort_keys=True)
+        return team, self.seed, self.algorithm, how, self.metrics.get("steps")
+
     def to_json(self) -> dict[str, Any]:
         """Plain data, in the order of the fields."""
         data = {item.name: getattr(self, item.name) for item in fields(self)}

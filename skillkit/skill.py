@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,13 @@ from safetensors.numpy import save
 
 from skillkit import probe
 from skillkit.controller import Controller
-from skillkit.errors import IncompatibleSkills, InvalidValue, NonFinite
+from skillkit.errors import (
+    CorruptSkill,
+    IncompatibleSkills,
+    InvalidValue,
+    NonFinite,
+    UnknownName,
+)
 from skillkit.manifest import Manifest, Parent, check_name
 from skillkit.reading import blaming, read_bytes, read_tensors, read_text
 from skillkit.registry import Entry, Registry, search_path
@@ -198,6 +205,28 @@ class Skill:
                     raise ValueError("a number is NaN or infinite")
             self._replay = replay
         return self._replay
+
+    @property
+    def siblings(self) -> list[Skill]:
+        """Skills of the same run that lie beside this one: each has stored a part of its replay.
+
+        Warns:
+            UserWarning: one of them is damaged, and left out.
+        """
+        if self.entry is None or not self.manifest.siblings:
+            return []
+        beside, found = Registry(self.folder.parents[1]), []
+        for name in self.manifest.siblings:
+            try:
+                run = [
+                    one for one in beside.versions(name) if one.manifest.run == self.manifest.run
+                ]
+                found += [beside.verify(one.reference) for one in run[-1:]]
+            except UnknownName:  # removed, renamed, or never saved here
+                continue
+            except CorruptSkill as error:
+                warnings.warn(f"what {name} has stored is left out: {error}", stacklevel=2)
+        return [Skill(entry.manifest, entry=entry) for entry in found]
 
     @property
     def stored_action_dim(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,19 @@ def is_of(skill: Skill, task: Task) -> bool:
         if not np.abs(was - now).sum() <= FEW * (np.abs(was) + np.abs(now)).sum():
             return False
     return True
+
+
+def experienced(skills: Sequence[Skill]) -> list[Skill]:
+    """The skills, and those beside them that were trained in the same runs: what a run has lived
+    through is stored in parts, one with each of its skills."""
+    found = list(skills)
+    known = {skill.entry.content_id for skill in skills if skill.entry}
+    for sibling in itertools.chain.from_iterable(skill.siblings for skill in skills):
+        assert sibling.entry is not None, "it lies beside a stored skill"
+        if sibling.entry.content_id not in known:
+            known.add(sibling.entry.content_id)
+            found.append(sibling)
+    return found
 
 
 def relabelled_union(skills: Sequence[Skill], task: Task) -> ReplayBuffer:

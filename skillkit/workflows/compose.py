@@ -17,7 +17,7 @@ from skillkit.algorithms.distill import check_trust
 from skillkit.composition import rules
 from skillkit.composition.coverage import coverage
 from skillkit.composition.estimates import Proposal, estimated_cost
-from skillkit.composition.experience import is_of
+from skillkit.composition.experience import experienced, is_of
 from skillkit.composition.instant import instant_policy, unfold
 from skillkit.envs import Task, combine, forbid_interaction
 from skillkit.envs import task as find_task
@@ -150,6 +150,7 @@ def compose(
             "exponents": list(sum_.exponents),
             "covered": rules.covered(sum_.exponents),
             "interactions": interactions,
+            "experience": {"transitions": len(sum_.replay), "siblings": len(sum_.beside)},
             **_coverage(episodes, scores[name], seed),
             **cost,
         },
@@ -167,7 +168,8 @@ class _Sum:
     weights: tuple[float, ...]
     exponents: tuple[float, ...]  # b_i
     q: WeightedSum
-    replay: ReplayBuffer  # the union
+    replay: ReplayBuffer  # the union, with what siblings have stored of the same runs
+    beside: Sequence[Skill]  # those siblings
     tasks: tuple[Task, ...]
     task: Task  # the sum of theirs
 
@@ -212,8 +214,9 @@ def _add(
     for part, task in zip(parts, tasks, strict=True):
         _check_task(part, task)
     q = WeightedSum([part.q for part in parts], w, alpha)
-    replay = union([part.replay for part in parts])
-    return _Sum(parts, w, b, q, replay, tasks, combine(tasks, w))
+    beside = [skill for skill in experienced(parts) if skill not in parts]
+    replay = union([skill.replay for skill in (*parts, *beside)])
+    return _Sum(parts, w, b, q, replay, beside, tasks, combine(tasks, w))
 
 
 def _check_task(skill: Skill, task: Task) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from skillkit.envs import task
 from skillkit.errors import IncompatibleSkills, InvalidValue
-from skillkit.skill import Skill, arrays
+from skillkit.skill import Skill, arrays, load
 from skillkit.workflows.checkpoints import Checkpoints
 from skillkit.workflows.compose import compose
 from skillkit.workflows.train import train, train_together
@@ -140,3 +140,57 @@ def test_the_command(tmp_path: Path) -> None:
     assert "trained with" in good("show", "point_x", *where)
     assert "does not fit" in skillkit("train", *PAIR, "--name", "a", *where).sentence
     assert not list((tmp_path / ".runs").glob("*/*"))
+
+
+TEAM = ("point_x", "point_y", "point_roam")
+QUICKLY = {"distill.updates": 5, "compose.estimate_updates": 0, "compose.final_episodes": 2}
+
+
+@pytest.fixture(scope="module")
+def team() -> tuple[Skill, ...]:
+    return quick(*TEAM)
+
+
+def composed(registry: Path) -> Skill:
+    return compose([load(name, registry) for name in PAIR], settings=QUICKLY)
+
+
+def test_what_siblings_have_stored_is_composed_from(
+    team: tuple[Skill, ...], tmp_path: Path
+) -> None:
+    for skill in team:
+        skill.save(registry=tmp_path)
+    assert [one.name for one in load("point_x", tmp_path).siblings] == ["point_y", "point_roam"]
+    found = composed(tmp_path)
+    assert found.metrics["experience"] == {"transitions": 1_600, "siblings": 1}
+    assert rows(found) == set().union(*map(rows, team))
+
+
+def test_a_sibling_that_is_not_there_is_not_missed(team: tuple[Skill, ...], tmp_path: Path) -> None:
+    for skill in team[:2]:
+        skill.save(registry=tmp_path)
+    x, y = (rows(skill) for skill in team[:2])
+    found = composed(tmp_path)
+    assert found.metrics["experience"] == {"transitions": len(x | y), "siblings": 0}
+
+
+def test_a_namesake_of_another_run_is_no_sibling(team: tuple[Skill, ...], tmp_path: Path) -> None:
+    first = [skill.save(registry=tmp_path) for skill in team]
+    for skill in (*quick("point_roam"), *quick(*TEAM, seed=1)[2:]):
+        skill.save(registry=tmp_path)
+    siblings = load("point_x", tmp_path).siblings
+    assert [one.folder for one in siblings] == [one.folder for one in first[1:]]
+
+
+def test_a_damaged_sibling_is_left_out_and_named(team: tuple[Skill, ...], tmp_path: Path) -> None:
+    for skill in team:
+        saved = skill.save(registry=tmp_path)
+    with (saved.folder / "replay/00000.safetensors").open("ab") as file:
+        file.write(b"!")
+    with pytest.warns(UserWarning, match="what point_roam has stored is left out: .*point_roam"):
+        found = composed(tmp_path)
+    assert found.metrics["experience"]["siblings"] == 0
+
+
+def test_skills_that_nobody_has_saved_have_none(team: tuple[Skill, ...]) -> None:
+    assert team[0].siblings == []
