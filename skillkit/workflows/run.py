@@ -5,12 +5,10 @@ One task or several: several share the environments and the replay, and each has
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,27 +19,23 @@ from safetensors.torch import load_file, save_file
 
 from skillkit.algorithms import ALGORITHMS, Learner
 from skillkit.augmentation import Augmentation
-from skillkit.collector import Collector, Exploration
-from skillkit.composition import rules
-from skillkit.composition.instant import instant_policy
+from skillkit.collector import Collector
 from skillkit.envs import Task, combine, make
-from skillkit.envs.planning import Plan, PlanConfig, Planner, check_plannable, sums
+from skillkit.envs.planning import Plan, PlanConfig
 from skillkit.envs.symmetry import images, rotation_of
 from skillkit.errors import CorruptSkill, InvalidValue, NonFinite, RunConflict
 from skillkit.guide import Guide
 from skillkit.manifest import Parent
 from skillkit.policies import Policy
-from skillkit.q_functions import WeightedSum
 from skillkit.replay import ReplayBuffer, Sampling
 from skillkit.turning import Turning
 from skillkit.types import Batch
 from skillkit.workflows.base import Base
-from skillkit.workflows.common import controller
-from skillkit.workflows.extract import InstantConfig
 from skillkit.workflows.frames import taught
+from skillkit.workflows.plans import check_plans, searched
 from skillkit.workflows.settings import plain
 from skillkit.workflows.shards import Shards
-from skillkit.workflows.streams import search, training
+from skillkit.workflows.streams import training
 
 FORMAT = (
     4  # of a checkpoint; 1 knew no running episodes, 2 not all that a run must keep, 3 no plans
@@ -156,7 +150,7 @@ class Run:
         relabelled = played if len(tasks) > 1 or turning else ()
         planning: PlanConfig = configs["plan"]
         if planning.every:
-            _check_plans(tasks, base, explore)
+            check_plans(tasks, base is not None, explore)
         guide = Guide(planning, loop.environments, generator) if planning.every else None
         self.collector = Collector(
             self.env, spec, self.replay, generator, explore, relabelled, turning, guide
@@ -191,20 +185,10 @@ class Run:
             All that were looked for: one for each sum of tasks, by its name.
         """
         assert self.collector.guide is not None
-        found: dict[str, Plan] = {}
-        every = sums([trainee.task for trainee in self.trainees])
-        for index, chosen in enumerate(every):
-            trainees = [self.trainees[i] for i in chosen]
-            task = combine([trainee.task for trainee in trainees])
-            seed = search(self._plans, self.collector.steps, index)
-            act = controller(task, _joint(trainees, seed)).batch
-            with closing(Planner(task, self.replay.gamma, self.planning, seed)) as planner:
-                found[task.name] = planner.plan(
-                    act, lambda done: report((len(found) + done) / len(every))
-                )
-                self.planned += planner.steps
-        better = [plan for plan in found.values() if plan.value > plan.own]
-        self.collector.guide.add(better)
+        gamma, at = self.replay.gamma, (self._plans, self.collector.steps)
+        found, steps = searched(self.trainees, gamma, self.planning, at, report)
+        self.planned += steps
+        self.collector.guide.add([plan for plan in found.values() if plan.value > plan.own])
         self._looked = self.collector.steps // self.planning.every
         return found
 
@@ -340,33 +324,6 @@ def _check_symmetries(task: Task, base: Base | None, configs: Mapping[str, Any])
                 f"{setting} is for symmetric tasks in the open, and {task.name} prefers a "
                 "direction, has a domain without symmetries, or a scene; leave it out"
             )
-
-
-def _joint(trainees: Sequence[Trainee], seed: int) -> Policy:
-    """What acts for the sum of their tasks, as far as they know: instantly composed."""
-    if len(trainees) == 1:
-        return trainees[0].policy
-    weights = [1 / len(trainees)] * len(trainees)
-    alpha = rules.default_temperature(weights, [trainee.learner.alpha for trainee in trainees])
-    q = WeightedSum(
-        [copy.deepcopy(trainee.learner.q).cpu() for trainee in trainees], weights, alpha
-    )
-    policies = [copy.deepcopy(trainee.policy).cpu() for trainee in trainees]
-    return instant_policy(q, policies, InstantConfig().candidates, seed)
-
-
-def _check_plans(tasks: Sequence[Task], base: Base | None, explore: Exploration) -> None:
-    """What is wrong with plans here is said before anything is learned."""
-    if base is not None or explore.turn_every:
-        which = "single layers" if base is not None else "a world that is seen from one frame"
-        raise InvalidValue(f"plan.every is for {which}; leave it out")
-    check_plannable(tasks[0])
-    if not sums(tasks):
-        names = " and ".join(task.name for task in tasks)
-        raise InvalidValue(
-            f"plans are made for sums of tasks, and there is none of {names}; train tasks together "
-            "that can be had at once, or leave plan.every out"
-        )
 
 
 def _check_parameters(learner: Learner, steps: int) -> None:
