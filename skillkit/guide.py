@@ -17,8 +17,9 @@ NOBODY = -1  # for an environment that follows no plan
 class Guide:
     """E environments, of which some begin their episodes along a plan.
 
-    Half of those follow it to its end, with a little noise, and show what it is worth; in the
-    others the policy acts at once, and learns what to do there.
+    Each search for plans has an equal part in that, and in it each plan as it gains over the
+    policy. Half of the episodes follow their plan to its end, with a little noise, and show what it
+    is worth; in the others the policy acts at once, and learns what to do there.
 
     Args:
         generator: of all choices; the owner's, who keeps its state.
@@ -49,7 +50,8 @@ class Guide:
         guided, which, where, follows, strength = drawn
         self.plan[begun] = NOBODY
         ids = np.flatnonzero(begun & (guided < self.config.share) & bool(self.plans))
-        chosen = (which[ids] * len(self.plans)).astype(int)
+        below = np.cumsum(self._shares())[:-1]
+        chosen = np.searchsorted(below, which[ids], "right")
         plans = [self.plans[i] for i in chosen]
         self.at[ids] = [
             int(where[i] * len(plan.actions)) for i, plan in zip(ids, plans, strict=True)
@@ -68,6 +70,13 @@ class Guide:
         over = [i for i in ids if self.at[i] == len(self.plans[self.plan[i]].actions)]
         self.plan[over] = NOBODY
         return ids, np.array(found)
+
+    def _shares(self) -> Array:
+        """Of the guided episodes, by plan."""
+        searches = [number for number, count in enumerate(self.searches) for _ in range(count)]
+        gains, of = np.array([plan.gain for plan in self.plans]), np.array(searches, np.int64)
+        shares = gains / np.bincount(of, gains)[of]
+        return np.asarray(shares / shares.sum())
 
     def state(self) -> dict[str, Any]:
         """Plain data, for a checkpoint; the generator is its owner's."""

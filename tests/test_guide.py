@@ -121,3 +121,15 @@ def test_the_plans_of_the_latest_searches_are_kept(plans: list[Plan]) -> None:
     ):
         guide.add(found)
         assert guide.plans == kept
+
+
+def test_a_plan_guides_as_it_gains_and_every_search_alike(plans: list[Plan]) -> None:
+    gains = (3.0, 1.0, 50.0)
+    one, two, other = (plans[0]._replace(value=gain, own=0.0) for gain in gains)
+    guide = Guide(PlanConfig(share=1.0), 4_000, torch.Generator().manual_seed(0))
+    guide.add([one, two])
+    guide.add([])
+    guide.add([other])
+    guide.begin(np.ones(4_000, bool))
+    counts = np.bincount(guide.plan[guide.plan >= 0])
+    np.testing.assert_allclose(counts / counts.sum(), [0.375, 0.125, 0.5], atol=0.04)

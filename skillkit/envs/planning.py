@@ -39,7 +39,7 @@ class PlanConfig:
     length: int = 100  # of a plan [steps]
     candidates: int = 256  # plans that are tried at once
     rounds: int = 40  # of trying, each around the best of the one before
-    kept: int = 4  # searches whose plans are in use, the latest: earlier policies knew less
+    kept: int = 3  # searches whose plans are in use, the latest: earlier policies knew less
     share: float = 0.5  # of episodes that begin in a state along a plan, once there is one
     noise: float = 0.1  # of half of them, which follow their plan: at most so much is added to its
     # actions [half the range of an action]; in the others the policy acts from there
@@ -64,6 +64,11 @@ class Plan(NamedTuple):
     elapsed: int  # steps of an episode before the first of them
     value: float  # of the task that it is for [r]
     own: float  # of what the policy would have done instead [r]
+
+    @property
+    def gain(self) -> float:
+        """By how much it is better than the policy [r]."""
+        return self.value - self.own
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, for a checkpoint."""
@@ -102,7 +107,8 @@ class Planner:
         self.env.close()
 
     def plan(self, act: Act, report: Callable[[float], None]) -> Plan:
-        """From a state on the policy's path, early enough to be over at the end of an episode.
+        """From a state on the policy's path, in the second half of those early enough to be over at
+        the end of an episode: where the policy has done what it knows, and what is left is seen.
 
         Args:
             act: the policy.
@@ -110,7 +116,8 @@ class Planner:
         """
         self.env.reset()
         length = min(self.config.length, self.task.horizon)
-        elapsed = int(self.rng.integers(1 + self.task.horizon - length))
+        latest = self.task.horizon - length
+        elapsed = int(self.rng.integers(latest // 2, latest + 1))
         state = self.env.simulation.state.copy()
         if elapsed:
             self._follow(act, state, elapsed)

@@ -188,7 +188,7 @@ class Run:
         gamma, at = self.replay.gamma, (self._plans, self.collector.steps)
         found, steps = searched(self.trainees, gamma, self.planning, at, report)
         self.planned += steps
-        self.collector.guide.add([plan for plan in found.values() if plan.value > plan.own])
+        self.collector.guide.add([plan for plan in found.values() if plan.gain > 0])
         self._looked = self.collector.steps // self.planning.every
         return found
 
