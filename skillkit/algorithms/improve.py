@@ -12,7 +12,8 @@ sum: soft policy iteration of the composed task (thesis ch. 4), begun at pi_S an
 critics lose on the way is F of THEORY 5, the price of composition; no network is added for it.
 
 Its targets look ahead along the stored episodes (`best_returns`), and the policy leans towards
-stored actions that were worth more than its own: what it cannot try, it must believe.
+stored actions that were worth more than its own: what it cannot try, it must believe. What Q_S
+promised still counts a little: the skills have seen more than they have stored.
 """
 
 from __future__ import annotations
@@ -41,19 +42,23 @@ class ImproveConfig:
     """Hyperparameters of the policy iteration."""
 
     updates: int = 0  # gradient steps; 0 leaves the thesis' composition as it is
-    evaluations: int = 500  # of them, before the policy moves: the critics learn what it is worth
-    policy_delay: int = 1  # updates of the critics per step of the policy (Fujimoto et al. 2018)
-    sweep_every: int = 100  # updates between looks ahead along all that is stored
+    evaluations: int = 300  # of them, before the policy moves: the critics learn what it is worth
+    policy_delay: int = 2  # updates of the critics per step of the policy (Fujimoto et al. 2018)
+    sweep_every: int = 200  # updates between looks ahead along all that is stored
     learning_rate: float = 1e-3  # of Adam, for critics and policy; falls linearly to zero
     batch_size: int = 256  # stored transitions per update
     jitter: float = 0.3  # half of the policy's states are moved by so many standard deviations
-    imitation: float = 0.3  # weight of -log pi of stored actions that are worth more than its own,
+    promise: float = 0.25  # weight of Q_S beside what was learned, in [0, 1], for the policy
+    imitation: float = 0.5  # weight of -log pi of stored actions that are worth more than its own,
     # by how much more, up to 1 r [1/nat]
+    margin: float = 0.2  # which they must be worth more at least [r]
 
     def __post_init__(self) -> None:
-        if min(self.updates, self.evaluations, self.jitter, self.imitation) < 0:
+        amounts = self.updates, self.evaluations, self.jitter, self.imitation, self.margin
+        if min(amounts) < 0 or not 0 <= self.promise <= 1:
             raise InvalidValue(
-                "improve.updates, evaluations, jitter and imitation must not be negative"
+                "improve.updates, evaluations, jitter, imitation and margin must not be negative, "
+                "and improve.promise lies in [0, 1]"
             )
         counts = self.batch_size, self.sweep_every, self.policy_delay
         if self.learning_rate <= 0 or min(counts) < 1:
@@ -83,6 +88,7 @@ class Improve(Learner):
         self.generator = torch.Generator().manual_seed(seed)
         self.policy = copy.deepcopy(policy).requires_grad_()
         self.q = copy.deepcopy(q).requires_grad_()
+        self.promised = copy.deepcopy(q).requires_grad_(False)
         self.weights = torch.tensor(q.weights)
         # sum_i w_i alpha_i must be alpha, whatever temperature was asked for
         own = torch.tensor(q.temperatures)
@@ -133,11 +139,15 @@ class Improve(Learner):
         """A step of the policy on the sum."""
         obs = jittered(batch.obs, self.config.jitter * self.spread, self.generator)
         action, log_prob = self.policy.act_and_log_prob(obs, self.noise(len(obs)))
-        loss = actor_loss(log_prob, self.q(obs, action), self.q.alpha)
+        q = self.q(obs, action)
+        if self.config.promise:
+            q = torch.lerp(q, self.promised(obs, action), self.config.promise)
+        loss = actor_loss(log_prob, q, self.q.alpha)
         if self.config.imitation:
             with torch.no_grad():
                 own = self.q(batch.obs, self.policy.mode(batch.obs))
-                better = (batch.reward @ self.weights - own).clamp(0.0, MOST)
+                gain = batch.reward @ self.weights - own
+                better = (gain - self.config.margin).clamp(0.0, MOST)
             likeness = self.policy.log_prob(batch.obs, batch.action)
             loss = loss - self.config.imitation * (better * likeness).mean()
         step(self.optimizers["policy"], loss)

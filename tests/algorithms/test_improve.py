@@ -38,6 +38,7 @@ def learner(alpha: float = ALPHA, seed: int = 0, **options: Any) -> Improve:
     policy = GaussianPolicy(1, 1, (32,))
     # noise is no state of this world, and what is best on average is imitated by nobody
     given = {"learning_rate": 5e-3, "evaluations": 0, "jitter": 0.0, "imitation": 0.0}
+    given |= {"promise": 0.0, "policy_delay": 1}
     config = ImproveConfig(**given | options)
     return Improve(policy, WeightedSum(parts, WEIGHTS, alpha), config, seed)
 
@@ -124,6 +125,33 @@ def test_it_imitates_what_was_worth_more_and_nothing_else() -> None:
     assert after > before + 0.1 and after == pytest.approx(0.7, abs=0.15)
 
 
+def test_what_is_hardly_worth_more_is_not_imitated() -> None:
+    state, action = torch.ones(64, 1), torch.full((64, 1), 0.7)
+    one = learner(imitation=1.0, margin=0.5)
+    own = one.q(state, one.policy.mode(state)).detach()[:, None].expand(64, 2)
+    grown = []
+    for more in (0.0, 0.4, 0.6):  # of both critics, and so of their sum
+        this = learner(imitation=1.0, margin=0.5)
+        this._improve(Batch(state, action, own + more, torch.zeros(64), state))
+        grown.append(float(this.policy.log_prob(state, action).detach().mean()))
+    assert grown[0] == grown[1] != grown[2]
+
+
+def test_how_much_a_promise_counts() -> None:
+    """All of it, and what was learned is of no matter to the policy."""
+    found = {}
+    for promise in (0.5, 1.0):
+        for learned in (0.0, 1.0):
+            one = learner(promise=promise)
+            with torch.no_grad():
+                for parameter in one.q.parameters():
+                    parameter.mul_(1 + learned)
+            one._improve(stored())
+            found[promise, learned] = one.policy.mode(ONE[:1]).item()
+    assert found[1.0, 0.0] == found[1.0, 1.0]
+    assert found[0.5, 0.0] != found[0.5, 1.0]
+
+
 def test_the_policy_waits_for_the_critics() -> None:
     one = learner(evaluations=5)
     before = copy.deepcopy(one.policy.state_dict())
@@ -175,6 +203,8 @@ def test_a_policy_without_density_is_refused(kind: type) -> None:
         {"batch_size": 0},
         {"sweep_every": 0},
         {"imitation": -0.1},
+        {"policy_delay": 0},
+        {"promise": 1.1},
     ],
 )
 def test_bad_configs(options: dict[str, Any]) -> None:
