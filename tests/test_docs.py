@@ -125,10 +125,10 @@ def test_every_command_has_a_section_and_an_example() -> None:
 BOGUS: dict[str, Any] = {"no.such": 1}
 UPPER = ("point_roam", "point_maze")
 TAKES: dict[str, Any] = {  # the tables in settings.md, and who takes them
-    "train explore replay sac": lambda: skillkit.train("point_x", settings=BOGUS),
-    "train explore replay sql": lambda: skillkit.train("multigoal", settings=BOGUS),
-    "train explore replay sac stack": lambda: skillkit.stack(*UPPER, settings=BOGUS),
-    "train explore replay sac stack reuse": lambda: skillkit.stack(
+    "train explore replay plan sac": lambda: skillkit.train("point_x", settings=BOGUS),
+    "train explore replay plan sql": lambda: skillkit.train("multigoal", settings=BOGUS),
+    "train explore replay plan sac stack": lambda: skillkit.stack(*UPPER, settings=BOGUS),
+    "train explore replay plan sac stack reuse": lambda: skillkit.stack(
         *UPPER, settings=BOGUS, reuse_replay=True
     ),
     "compose distill improve": lambda: skillkit.compose([], settings=BOGUS),

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -30,7 +29,7 @@ from skillkit.errors import InvalidValue
 from skillkit.functional.losses import actor_loss, critic_loss
 from skillkit.functional.returns import best_returns
 from skillkit.policies import POLICIES, Policy
-from skillkit.q_functions import SoftQ, WeightedSum
+from skillkit.q_functions import SideBySide, WeightedSum
 from skillkit.types import Batch
 
 CHUNK = 8_192  # stored states that are valued at once
@@ -48,7 +47,7 @@ class ImproveConfig:
     learning_rate: float = 1e-3  # of Adam, for critics and policy; falls linearly to zero
     batch_size: int = 256  # stored transitions per update
     jitter: float = 0.3  # half of the policy's states are moved by so many standard deviations
-    promise: float = 0.25  # weight of Q_S beside what was learned, in [0, 1], for the policy
+    promise: float = 0.25  # share of its states, in [0, 1], in which the policy still follows Q_S
     imitation: float = 0.5  # weight of -log pi of stored actions that are worth more than its own,
     # by how much more, up to 1 r [1/nat]
     margin: float = 0.2  # which they must be worth more at least [r]
@@ -88,15 +87,17 @@ class Improve(Learner):
         self.generator = torch.Generator().manual_seed(seed)
         self.policy = copy.deepcopy(policy).requires_grad_()
         self.q = copy.deepcopy(q).requires_grad_()
-        self.promised = copy.deepcopy(q).requires_grad_(False)
+        self.learned = SideBySide(self.q)
+        self.promised = SideBySide(copy.deepcopy(q).requires_grad_(False))
         self.weights = torch.tensor(q.weights)
         # sum_i w_i alpha_i must be alpha, whatever temperature was asked for
         own = torch.tensor(q.temperatures)
         self.temperatures = own * (q.alpha / (self.weights @ own))
         self.modules = {"policy": self.policy, "q": self.q}
+        changed = {"policy": list(self.policy.parameters()), "q": self.learned.parameters()}
         self.optimizers = {
-            name: torch.optim.Adam(module.parameters(), lr=config.learning_rate, fused=True)
-            for name, module in self.modules.items()
+            name: torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+            for name, parameters in changed.items()
         }
         self.spread = torch.zeros(())  # of the stored observations
 
@@ -111,10 +112,8 @@ class Improve(Learner):
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """`batch.reward` holds the targets, a column for each part of the sum. (B, N)"""
-        losses = [
-            critic_loss(cast(SoftQ, part).all(batch.obs, batch.action), y)
-            for part, y in zip(self.q.parts, batch.reward.unbind(-1), strict=True)
-        ]
+        values = self.learned.all(batch.obs, batch.action)
+        losses = [critic_loss(q, y) for q, y in zip(values, batch.reward.unbind(-1), strict=True)]
         loss_q = torch.stack(losses).sum()
         step(self.optimizers["q"], loss_q)
         metrics = {"critic_loss": loss_q.detach()}
@@ -132,20 +131,20 @@ class Improve(Learner):
     def _values(self, obs: Tensor) -> Tensor:
         """V_i(s) of the policy, from one action. (B, O) -> (B, N)"""
         action, log_prob = self.policy.act_and_log_prob(obs, self.noise(len(obs)))
-        q = torch.stack([part(obs, action) for part in self.q.parts], -1)
-        return q - log_prob[:, None] * self.temperatures
+        return self.learned.each(obs, action) - log_prob[:, None] * self.temperatures
 
     def _improve(self, batch: Batch) -> dict[str, Tensor]:
         """A step of the policy on the sum."""
         obs = jittered(batch.obs, self.config.jitter * self.spread, self.generator)
+        obs = obs[torch.randperm(len(obs), generator=self.generator)]  # the moved among the others
         action, log_prob = self.policy.act_and_log_prob(obs, self.noise(len(obs)))
-        q = self.q(obs, action)
-        if self.config.promise:
-            q = torch.lerp(q, self.promised(obs, action), self.config.promise)
+        count = round(self.config.promise * len(obs))  # states that follow what was promised
+        parts = (self.promised, slice(count)), (self.learned, slice(count, None))
+        q = torch.cat([value(obs[rows], action[rows]) for value, rows in parts])
         loss = actor_loss(log_prob, q, self.q.alpha)
         if self.config.imitation:
             with torch.no_grad():
-                own = self.q(batch.obs, self.policy.mode(batch.obs))
+                own = self.learned(batch.obs, self.policy.mode(batch.obs))
                 gain = batch.reward @ self.weights - own
                 better = (gain - self.config.margin).clamp(0.0, MOST)
             likeness = self.policy.log_prob(batch.obs, batch.action)
