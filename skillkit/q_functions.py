@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -112,58 +112,13 @@ class WeightedSum(SoftQ):
         parts = [{"kind": part.kind, "config": part.config} for part in self.parts]
         return {"weights": list(self.weights), "alpha": self.alpha, "parts": parts}
 
+    def each(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Q_i(s, a). (B, O), (B, A) -> (B, N) [r]"""
+        return torch.stack([part(obs, action) for part in self.parts], -1)
+
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
         pairs = zip(self.weights, self.parts, strict=True)
         return torch.stack([weight * part(obs, action) for weight, part in pairs]).sum(0)
-
-
-class SideBySide:
-    """The parts of a sum, in one network where they have one shape: four small products take twice
-    as long as one.
-
-    Args:
-        q: whose parameters become views of that network's.
-    """
-
-    def __init__(self, q: WeightedSum) -> None:
-        self.q, self.weights = q, torch.tensor(q.weights)
-        ensembles = [part for part in q.parts if isinstance(part, Ensemble)]
-        shapes = [{**one.config, "alpha": None, "gamma": None} for one in ensembles]
-        alike = len(shapes) == len(q.parts) and all(shape == shapes[0] for shape in shapes)
-        self.whole = _merged(ensembles) if alike else None
-
-    def parameters(self) -> list[nn.Parameter]:
-        """What an optimiser changes."""
-        return list((self.q if self.whole is None else self.whole).parameters())
-
-    def all(self, obs: Tensor, action: Tensor) -> Sequence[Tensor]:
-        """Of each part the values that learn from a target each. -> N of (critics, B)"""
-        if self.whole is None:
-            return [cast(SoftQ, part).all(obs, action) for part in self.q.parts]
-        return self.whole.all(obs, action).chunk(len(self.q.parts))
-
-    def each(self, obs: Tensor, action: Tensor) -> Tensor:
-        """Q_i(s, a). -> (B, N)"""
-        return torch.stack([part.amin(0) for part in self.all(obs, action)], -1)
-
-    def __call__(self, obs: Tensor, action: Tensor) -> Tensor:
-        """sum_i w_i Q_i(s, a). -> (B,)"""
-        return self.each(obs, action) @ self.weights
-
-
-def _merged(parts: Sequence[Ensemble]) -> Ensemble:
-    """One ensemble of all the critics of several of one shape."""
-    counts = [part.critics for part in parts]
-    with torch.device("meta"):  # without memory or chance
-        whole = Ensemble(**{**parts[0].config, "critics": sum(counts)})
-    states = [part.state_dict() for part in parts]
-    whole.load_state_dict(
-        {key: torch.cat([state[key] for state in states]) for key in states[0]}, assign=True
-    )
-    for key, together in whole.named_parameters():
-        for part, view in zip(parts, together.data.split(counts), strict=True):
-            part.get_parameter(key).data = view
-    return whole.requires_grad_(any(one.requires_grad for one in parts[0].parameters()))
 
 
 def build_q(description: Mapping[str, Any]) -> SoftQ:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from skillkit.errors import UnknownName
 from skillkit.networks import MLP
-from skillkit.q_functions import Ensemble, SideBySide, SoftQ, WeightedSum, build_q, track
+from skillkit.q_functions import Ensemble, SoftQ, WeightedSum, build_q, track
 
 OBSERVATIONS, ACTIONS = 3, 2
 
@@ -173,49 +173,3 @@ def test_a_scale_is_the_unit_of_what_the_network_says() -> None:
     obs, action = inputs()
     torch.testing.assert_close(scaled(obs, action), 50 * plain(obs, action))
     assert scaled.config["scale"] == 50.0 and "scale" not in plain.config
-
-
-def parts_of(*critics: int, inputs: Sequence[int] | None = None) -> WeightedSum:
-    torch.manual_seed(0)
-    parts = [Ensemble(3, 2, (8, 8), n, 0.1 * (i + 1), 0.9, True, inputs=inputs)
-             for i, n in enumerate(critics)]  # fmt: skip
-    return WeightedSum(parts, [0.2, 0.5, 0.3][: len(critics)], 0.15)
-
-
-SUMS: dict[str, Callable[[], WeightedSum]] = {
-    "one shape": lambda: parts_of(2, 2, 2),
-    "one shape, with inputs": lambda: parts_of(2, 2, inputs=[2, 0]),
-    "of several": lambda: parts_of(2, 1),
-    "a sum of sums": lambda: WeightedSum([parts_of(2, 2), parts_of(2, 1)], [0.5, 0.5], 0.15),
-}
-
-
-@pytest.mark.parametrize("name", SUMS)
-def test_side_by_side_they_are_what_they_were(name: str) -> None:
-    q, before = SUMS[name](), SUMS[name]()
-    side = SideBySide(q)
-    assert (side.whole is not None) == name.startswith("one shape")
-    obs, action = torch.randn(5, 3), torch.rand(5, 2)
-    torch.testing.assert_close(side(obs, action), before(obs, action))
-    each = torch.stack([part(obs, action) for part in before.parts], -1)
-    torch.testing.assert_close(side.each(obs, action), each)
-    for found, part in zip(side.all(obs, action), before.parts, strict=True):
-        torch.testing.assert_close(found, part.all(obs, action))
-
-
-@pytest.mark.parametrize("name", SUMS)
-def test_what_is_learned_side_by_side_is_learned_by_the_parts(name: str) -> None:
-    q = SUMS[name]()
-    side, obs, action = SideBySide(q), torch.randn(5, 3), torch.rand(5, 2)
-    before = q(obs, action).detach()
-    adam = torch.optim.Adam(side.parameters(), lr=0.1)
-    side(obs, action).sum().backward()
-    adam.step()
-    torch.testing.assert_close(side(obs, action), q(obs, action))
-    assert (q(obs, action) < before).all()
-
-
-def test_side_by_side_chance_is_left_alone() -> None:
-    q, state = parts_of(2, 2), torch.get_rng_state()
-    SideBySide(q)
-    assert torch.equal(torch.get_rng_state(), state)

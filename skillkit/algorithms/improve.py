@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ from skillkit.errors import InvalidValue
 from skillkit.functional.losses import actor_loss, critic_loss
 from skillkit.functional.returns import best_returns
 from skillkit.policies import POLICIES, Policy
-from skillkit.q_functions import SideBySide, WeightedSum
+from skillkit.q_functions import SoftQ, WeightedSum
 from skillkit.types import Batch
 
 CHUNK = 8_192  # stored states that are valued at once
@@ -87,17 +88,15 @@ class Improve(Learner):
         self.generator = torch.Generator().manual_seed(seed)
         self.policy = copy.deepcopy(policy).requires_grad_()
         self.q = copy.deepcopy(q).requires_grad_()
-        self.learned = SideBySide(self.q)
-        self.promised = SideBySide(copy.deepcopy(q).requires_grad_(False))
+        self.promised = copy.deepcopy(q).requires_grad_(False)
         self.weights = torch.tensor(q.weights)
         # sum_i w_i alpha_i must be alpha, whatever temperature was asked for
         own = torch.tensor(q.temperatures)
         self.temperatures = own * (q.alpha / (self.weights @ own))
         self.modules = {"policy": self.policy, "q": self.q}
-        changed = {"policy": list(self.policy.parameters()), "q": self.learned.parameters()}
         self.optimizers = {
-            name: torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
-            for name, parameters in changed.items()
+            name: torch.optim.Adam(module.parameters(), lr=config.learning_rate, fused=True)
+            for name, module in self.modules.items()
         }
         self.spread = torch.zeros(())  # of the stored observations
 
@@ -112,8 +111,8 @@ class Improve(Learner):
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """`batch.reward` holds the targets, a column for each part of the sum. (B, N)"""
-        values = self.learned.all(batch.obs, batch.action)
-        losses = [critic_loss(q, y) for q, y in zip(values, batch.reward.unbind(-1), strict=True)]
+        pairs = zip(self.q.parts, batch.reward.unbind(-1), strict=True)
+        losses = [critic_loss(cast(SoftQ, q).all(batch.obs, batch.action), y) for q, y in pairs]
         loss_q = torch.stack(losses).sum()
         step(self.optimizers["q"], loss_q)
         metrics = {"critic_loss": loss_q.detach()}
@@ -131,7 +130,7 @@ class Improve(Learner):
     def _values(self, obs: Tensor) -> Tensor:
         """V_i(s) of the policy, from one action. (B, O) -> (B, N)"""
         action, log_prob = self.policy.act_and_log_prob(obs, self.noise(len(obs)))
-        return self.learned.each(obs, action) - log_prob[:, None] * self.temperatures
+        return self.q.each(obs, action) - log_prob[:, None] * self.temperatures
 
     def _improve(self, batch: Batch) -> dict[str, Tensor]:
         """A step of the policy on the sum."""
@@ -139,12 +138,12 @@ class Improve(Learner):
         obs = obs[torch.randperm(len(obs), generator=self.generator)]  # the moved among the others
         action, log_prob = self.policy.act_and_log_prob(obs, self.noise(len(obs)))
         count = round(self.config.promise * len(obs))  # states that follow what was promised
-        parts = (self.promised, slice(count)), (self.learned, slice(count, None))
+        parts = (self.promised, slice(count)), (self.q, slice(count, None))
         q = torch.cat([value(obs[rows], action[rows]) for value, rows in parts])
         loss = actor_loss(log_prob, q, self.q.alpha)
         if self.config.imitation:
             with torch.no_grad():
-                own = self.learned(batch.obs, self.policy.mode(batch.obs))
+                own = self.q(batch.obs, self.policy.mode(batch.obs))
                 gain = batch.reward @ self.weights - own
                 better = (gain - self.config.margin).clamp(0.0, MOST)
             likeness = self.policy.log_prob(batch.obs, batch.action)

@@ -29,7 +29,7 @@ from skillkit.manifest import Parent
 from skillkit.policies import Policy
 from skillkit.replay import ReplayBuffer, Sampling
 from skillkit.turning import Turning
-from skillkit.types import Batch
+from skillkit.types import Batch, Spec
 from skillkit.workflows.base import Base
 from skillkit.workflows.frames import taught
 from skillkit.workflows.plans import check_plans, searched
@@ -37,9 +37,7 @@ from skillkit.workflows.settings import plain
 from skillkit.workflows.shards import Shards
 from skillkit.workflows.streams import training
 
-FORMAT = (
-    4  # of a checkpoint; 1 knew no running episodes, 2 not all that a run must keep, 3 no plans
-)
+FORMAT = 4  # of a checkpoint; those before lack what a run must keep: 3 its plans
 # Of train: what --resume may change. The last two are compared by their effect, see `identity`.
 FREE = {
     "steps", "threads", "replay_stored", "evaluate_every", "evaluation_episodes",
@@ -110,7 +108,7 @@ class Run:
         Args:
             begins_with: how many transitions the replay will hold before the first step.
         """
-        config, loop, explore = configs[algorithm], configs["train"], configs["explore"]
+        config, loop = configs[algorithm], configs["train"]
         shared = combine(tasks)  # a single task is itself
         played = taught(tasks) if loop.every_frame and base is None else [*tasks]
         self.algorithm, self.seed, self.device, self.steps = algorithm, seed, device, loop.steps
@@ -145,22 +143,30 @@ class Run:
             if self.sampling.symmetric
             else None
         )
-        generator, every = torch.Generator().manual_seed(streams.noises), explore.turn_every
-        turning = Turning(shared.on, every, loop.environments, generator) if every else None
-        relabelled = played if len(tasks) > 1 or turning else ()
-        planning: PlanConfig = configs["plan"]
-        if planning.every:
-            check_plans(tasks, base is not None, explore)
-        guide = Guide(planning, loop.environments, generator) if planning.every else None
-        self.collector = Collector(
-            self.env, spec, self.replay, generator, explore, relabelled, turning, guide
-        )
-        self.planning, self._plans = planning, streams.plans
+        self.planning: PlanConfig = configs["plan"]
+        if self.planning.every:
+            check_plans(tasks, base is not None, configs["explore"])
+        self.collector = self._collector(spec, played, configs, streams.noises)
+        self._plans = streams.plans
         self.planned = 0  # steps simulated for the sake of plans
         self._looked = 0  # so many times for plans
         self.parent: Parent | None = None  # the skill that the policies began as, if any
         self.owed = 0.0  # part of an update that each learner has not made for the steps taken
         self._before, self._began = 0.0, time.monotonic()
+
+    def _collector(
+        self, spec: Spec, played: Sequence[Task], configs: Mapping[str, Any], noises: int
+    ) -> Collector:
+        """What acts in the environment; turns, plans and noise share its generator."""
+        loop, explore = configs["train"], configs["explore"]
+        generator = torch.Generator().manual_seed(noises)
+        turning = guide = None
+        if every := explore.turn_every:
+            turning = Turning(played[0].on, every, loop.environments, generator)
+        if self.planning.every:
+            guide = Guide(self.planning, loop.environments, generator)
+        tasks = played if len(self.trainees) > 1 or turning else ()
+        return Collector(self.env, spec, self.replay, generator, explore, tasks, turning, guide)
 
     def owes(self, updates: float) -> int:
         """How many whole updates each learner has to make, when so many more are due."""
@@ -291,14 +297,8 @@ class Run:
 
 def _settings(algorithm: str, configs: Mapping[str, Any]) -> dict[str, Any]:
     """Those that a resumed run must share with the one that was interrupted, by their names."""
-    names = [
-        algorithm,
-        "train",
-        "explore",
-        "replay",
-        "plan",
-        *(["reuse"] if "reuse" in configs else []),
-    ]
+    names = [algorithm, "train", "explore", "replay", "plan"]
+    names += ["reuse"] if "reuse" in configs else []
     free = {f"train.{key}" for key in FREE}
     free.add(f"{algorithm}.learning_rate")  # the one thing to change when a loss diverged
     found = {f"{name}.{key}": v for name in names for key, v in plain(configs[name]).items()}
