@@ -19,7 +19,8 @@ class Guide:
 
     Each search for plans has an equal part in that, and in it each plan as it gains over the
     policy. Half of the episodes follow their plan to its end, with a little noise, and show what it
-    is worth; in the others the policy acts at once, and learns what to do there.
+    is worth; they begin in its first half, since what it gains by is over long before its end. In
+    the others the policy acts at once, anywhere along it, and learns what to do there.
 
     Args:
         generator: of all choices; the owner's, who keeps its state.
@@ -53,11 +54,11 @@ class Guide:
         below = np.cumsum(self._shares())[:-1]
         chosen = np.searchsorted(below, which[ids], "right")
         plans = [self.plans[i] for i in chosen]
-        self.at[ids] = [
-            int(where[i] * len(plan.actions)) for i, plan in zip(ids, plans, strict=True)
-        ]
+        following = follows < 0.5
+        lengths = np.array([len(plan.actions) for plan in plans], np.float64)
+        self.at[ids] = where[ids] * lengths / np.where(following[ids], 2, 1)
         self.strength[ids] = self.config.noise * strength[ids]
-        self.plan[ids] = np.where(follows[ids] < 0.5, chosen, NOBODY)
+        self.plan[ids] = np.where(following[ids], chosen, NOBODY)
         states = [plan.states[self.at[i]] for i, plan in zip(ids, plans, strict=True)]
         elapsed = [plan.elapsed + self.at[i] for i, plan in zip(ids, plans, strict=True)]
         return ids, np.array(states), np.array(elapsed, np.int64)

@@ -52,13 +52,15 @@ class ImproveConfig:
     imitation: float = 0.5  # weight of -log pi of stored actions that are worth more than its own,
     # by how much more, up to 1 r [1/nat]
     margin: float = 0.2  # which they must be worth more at least [r]
+    focus: float = 0.25  # share of the transitions, in [0, 1], that are drawn from those alone
 
     def __post_init__(self) -> None:
         amounts = self.updates, self.evaluations, self.jitter, self.imitation, self.margin
-        if min(amounts) < 0 or not 0 <= self.promise <= 1:
+        shares = self.promise, self.focus
+        if min(amounts) < 0 or not 0 <= min(shares) <= max(shares) <= 1:
             raise InvalidValue(
                 "improve.updates, evaluations, jitter, imitation and margin must not be negative, "
-                "and improve.promise lies in [0, 1]"
+                "and improve.promise and improve.focus lie in [0, 1]"
             )
         counts = self.batch_size, self.sweep_every, self.policy_delay
         if self.learning_rate <= 0 or min(counts) < 1:
@@ -101,13 +103,19 @@ class Improve(Learner):
         self.spread = torch.zeros(())  # of the stored observations
 
     @torch.no_grad()
-    def look_ahead(self, stored: Batch, lengths: Tensor) -> Tensor:
-        """Targets of every critic in all that is stored. Rewards (B, N), (E,) -> (B, N) [r]"""
+    def look_ahead(self, stored: Batch, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What is known of whole episodes. Rewards (B, N), (E,) -> (B, N) [r], bool (B,)
+
+        Returns:
+            Targets of every critic, and where what was stored is worth more than the policy.
+        """
         self.spread = stored.obs.std(0)
-        values = [self._values(next_obs) for next_obs in stored.next_obs.split(CHUNK)]
-        return best_returns(
-            stored.reward, stored.discount, torch.cat(values), lengths, self.weights
-        )
+        after = torch.cat([self._values(obs) for obs in stored.next_obs.split(CHUNK)])
+        targets = best_returns(stored.reward, stored.discount, after, lengths, self.weights)
+        begin = lengths.cumsum(0) - lengths
+        before = after.roll(1, 0)  # a state is the next one of the transition before
+        before[begin] = self._values(stored.obs[begin])
+        return targets, (targets - before) @ self.weights > self.config.margin
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """`batch.reward` holds the targets, a column for each part of the sum. (B, N)"""

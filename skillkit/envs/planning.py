@@ -41,7 +41,7 @@ class PlanConfig:
     rounds: int = 40  # of trying, each around the best of the one before
     kept: int = 3  # searches whose plans are in use, the latest: earlier policies knew less
     share: float = 0.5  # of episodes that begin in a state along a plan, once there is one
-    noise: float = 0.1  # of half of them, which follow their plan: at most so much is added to its
+    noise: float = 0.05  # of half of them, which follow their plan: at most so much is added to its
     # actions [half the range of an action]; in the others the policy acts from there
 
     def __post_init__(self) -> None:

@@ -69,13 +69,20 @@ class Stored:
         _, self.lengths = torch.unique_consecutive(episode, return_counts=True)
         self.sampler = torch.Generator().manual_seed(seed)
         self.targets = rewards  # until the first look ahead
+        self.better = torch.empty(0, dtype=torch.int64)  # rows that are worth more than the policy
 
     def batch(self, learner: Improve) -> Batch:
         """For its next update; now and then with a look ahead along everything."""
-        if learner.updates % learner.config.sweep_every == 0:
-            self.targets = learner.look_ahead(self.transitions, self.lengths)
-        size = (learner.config.batch_size,)
+        config = learner.config
+        if learner.updates % config.sweep_every == 0:
+            self.targets, better = learner.look_ahead(self.transitions, self.lengths)
+            self.better = better.nonzero().squeeze(1)
+        size = (config.batch_size,)
         rows = torch.randint(len(self.targets), size, generator=self.sampler)
+        if len(self.better):
+            focused = torch.rand(size, generator=self.sampler) < config.focus
+            chosen = torch.randint(len(self.better), size, generator=self.sampler)
+            rows = torch.where(focused, self.better[chosen], rows)
         drawn = Batch(*(column[rows] for column in self.transitions))
         return drawn._replace(reward=self.targets[rows])
 
