@@ -34,6 +34,7 @@ from skillkit.q_functions import SoftQ, WeightedSum
 from skillkit.types import Batch
 
 CHUNK = 8_192  # stored states that are valued at once
+FALL = 0.7  # of the updates: over so many the rates fall
 MOST = 1.0  # advantage of a stored action that counts, at most [r]
 
 
@@ -43,9 +44,9 @@ class ImproveConfig:
 
     updates: int = 0  # gradient steps; 0 leaves the thesis' composition as it is
     evaluations: int = 300  # of them, before the policy moves: the critics learn what it is worth
-    policy_delay: int = 2  # updates of the critics per step of the policy (Fujimoto et al. 2018)
     sweep_every: int = 200  # updates between looks ahead along all that is stored
-    learning_rate: float = 1e-3  # of Adam, for critics and policy; falls linearly to zero
+    learning_rate: float = 1e-3  # of Adam, for the critics; falls to zero over the last 70 %
+    policy_rate: float = 2e-3  # and for the policy, which has little time to find a new way
     batch_size: int = 256  # stored transitions per update
     jitter: float = 0.3  # half of the policy's states are moved by so many standard deviations
     promise: float = 0.25  # share of its states, in [0, 1], in which the policy still follows Q_S
@@ -62,10 +63,10 @@ class ImproveConfig:
                 "improve.updates, evaluations, jitter, imitation and margin must not be negative, "
                 "and improve.promise and improve.focus lie in [0, 1]"
             )
-        counts = self.batch_size, self.sweep_every, self.policy_delay
-        if self.learning_rate <= 0 or min(counts) < 1:
+        rates = self.learning_rate, self.policy_rate
+        if min(rates) <= 0 or min(self.batch_size, self.sweep_every) < 1:
             raise InvalidValue(
-                "improve.learning_rate, batch_size, sweep_every and policy_delay must be positive"
+                "improve.learning_rate, policy_rate, batch_size and sweep_every must be positive"
             )
 
 
@@ -96,8 +97,9 @@ class Improve(Learner):
         own = torch.tensor(q.temperatures)
         self.temperatures = own * (q.alpha / (self.weights @ own))
         self.modules = {"policy": self.policy, "q": self.q}
+        self.rates = {"policy": config.policy_rate, "q": config.learning_rate}
         self.optimizers = {
-            name: torch.optim.Adam(module.parameters(), lr=config.learning_rate, fused=True)
+            name: torch.optim.Adam(module.parameters(), lr=self.rates[name], fused=True)
             for name, module in self.modules.items()
         }
         self.spread = torch.zeros(())  # of the stored observations
@@ -124,16 +126,15 @@ class Improve(Learner):
         loss_q = torch.stack(losses).sum()
         step(self.optimizers["q"], loss_q)
         metrics = {"critic_loss": loss_q.detach()}
-        since = self.updates - self.config.evaluations
-        if since >= 0 and since % self.config.policy_delay == 0:
+        if self.updates >= self.config.evaluations:
             metrics |= self._improve(batch)
         self.updates += 1
         return metrics
 
     def anneal(self, done: float) -> None:
-        """The learning rate falls linearly to zero."""
-        for optimizer in self.optimizers.values():
-            optimizer.param_groups[0]["lr"] = self.config.learning_rate * (1 - done)
+        """The learning rates stay for a while, and fall linearly to zero."""
+        for name, optimizer in self.optimizers.items():
+            optimizer.param_groups[0]["lr"] = self.rates[name] * min(1.0, (1 - done) / FALL)
 
     def _values(self, obs: Tensor) -> Tensor:
         """V_i(s) of the policy, from one action. (B, O) -> (B, N)"""

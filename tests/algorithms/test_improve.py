@@ -37,8 +37,8 @@ def learner(alpha: float = ALPHA, seed: int = 0, **options: Any) -> Improve:
     parts = [Ensemble(1, 1, (32, 32), 1, alpha_i, GAMMA) for alpha_i in TEMPERATURES]
     policy = GaussianPolicy(1, 1, (32,))
     # noise is no state of this world, and what is best on average is imitated by nobody
-    given = {"learning_rate": 5e-3, "evaluations": 0, "jitter": 0.0, "imitation": 0.0}
-    given |= {"promise": 0.0, "policy_delay": 1}
+    given = {"learning_rate": 5e-3, "policy_rate": 5e-3, "evaluations": 0, "jitter": 0.0}
+    given |= {"imitation": 0.0, "promise": 0.0}
     config = ImproveConfig(**given | options)
     return Improve(policy, WeightedSum(parts, WEIGHTS, alpha), config, seed)
 
@@ -47,7 +47,7 @@ def learn(one: Improve, updates: int = 600) -> Improve:
     data, rng = stored(), torch.Generator().manual_seed(1)
     for i in range(updates):
         if i % 10 == 0:
-            targets = one.look_ahead(data, torch.ones(SIZE, dtype=torch.int64))
+            targets, _ = one.look_ahead(data, torch.ones(SIZE, dtype=torch.int64))
         rows = torch.randint(SIZE, (128,), generator=rng)
         one.anneal(i / updates)
         one.update(Batch(*(x[rows] for x in data))._replace(reward=targets[rows]))
@@ -105,9 +105,21 @@ def test_a_stored_success_is_seen_from_the_beginning_of_its_episode() -> None:
     r[-1] = 50.0
     go = torch.full((length, 1), 0.9)
     data = Batch(state[:-1], go, r, torch.full((length,), GAMMA), state[1:])
-    found = learner().look_ahead(data, torch.tensor([length]))
+    found, _ = learner().look_ahead(data, torch.tensor([length]))
     first, last = found[:, 0][[0, -1]].tolist()
     assert last > 49 and first == pytest.approx(last * GAMMA ** (length - 1), abs=0.7)
+
+
+@torch.no_grad()
+def test_what_is_worth_more_than_the_policy_is_told_apart() -> None:
+    """Episodes of three steps, the same states; the second one is paid for its middle step."""
+    state = torch.tensor([[0.0], [1.0], [2.0], [3.0]]).repeat(2, 1, 1)
+    before, after = state[:, :-1].reshape(6, 1), state[:, 1:].reshape(6, 1)
+    r = torch.zeros(6, 2)
+    r[4] = 50.0
+    data = Batch(before, torch.zeros(6, 1), r, torch.full((6,), GAMMA), after)
+    _, better = learner(margin=1.0).look_ahead(data, torch.tensor([3, 3]))
+    assert better.tolist() == [False, False, False, True, True, False]
 
 
 def test_it_imitates_what_was_worth_more_and_nothing_else() -> None:
@@ -115,7 +127,7 @@ def test_it_imitates_what_was_worth_more_and_nothing_else() -> None:
     state, action = torch.ones(64, 1), torch.cat([torch.full((32, 1), x) for x in (0.7, -0.7)])
     y = torch.cat([torch.full((32, 2), 5.0), torch.full((32, 2), -5.0)])
     data = Batch(state, action, y, torch.zeros(64), state)
-    one = learner(imitation=1.0, learning_rate=1e-2)
+    one = learner(imitation=1.0, policy_rate=1e-2)
     one.q.requires_grad_(False)
     one._improve(data)
     before = one.policy.mode(ONE[:1]).item()
@@ -180,12 +192,11 @@ def test_the_seed_decides_everything() -> None:
 
 
 def test_the_rate_falls_to_zero() -> None:
-    one = learner()
-    rates = []
-    for done in (0.0, 0.25, 1.0):
+    one = learner(policy_rate=1e-2)
+    for done, left in ((0.0, 1.0), (0.3, 1.0), (0.65, 0.5), (1.0, 0.0)):
         one.anneal(done)
-        rates.append({o.param_groups[0]["lr"] for o in one.optimizers.values()})
-    assert rates == [{5e-3}, {0.75 * 5e-3}, {0.0}]
+        rates = {name: adam.param_groups[0]["lr"] for name, adam in one.optimizers.items()}
+        assert rates == pytest.approx({"policy": left * 1e-2, "q": left * 5e-3})
 
 
 @pytest.mark.parametrize("kind", [DeterministicPolicy, ImplicitPolicy])
@@ -204,8 +215,9 @@ def test_a_policy_without_density_is_refused(kind: type) -> None:
         {"batch_size": 0},
         {"sweep_every": 0},
         {"imitation": -0.1},
-        {"policy_delay": 0},
+        {"policy_rate": 0.0},
         {"promise": 1.1},
+        {"focus": -0.1},
     ],
 )
 def test_bad_configs(options: dict[str, Any]) -> None:
