@@ -84,6 +84,13 @@ def test_episodes_begin_along_plans_and_half_of_them_follow(plans: list[Plan]) -
     assert 0.2 < np.mean(followed) < 0.8
 
 
+def test_who_follows_begins_in_the_first_half_and_who_does_not_anywhere(plans: list[Plan]) -> None:
+    left: dict[bool, list[int]] = {False: [], True: []}
+    for action, rest in guided(plans):
+        left[bool(np.abs(action[0]).max() > 0)].append(len(rest))
+    assert min(left[True]) > LENGTH // 2 and min(left[False]) <= LENGTH // 2
+
+
 def test_an_episode_is_over_when_that_of_the_plan_would_be(plans: list[Plan]) -> None:
     _, episodes = collected(plans, steps=3 * TASK.horizon, share=1.0)
     over = []

@@ -41,8 +41,9 @@ class PlanConfig:
     rounds: int = 40  # of trying, each around the best of the one before
     kept: int = 3  # searches whose plans are in use, the latest: earlier policies knew less
     share: float = 0.5  # of episodes that begin in a state along a plan, once there is one
-    noise: float = 0.05  # of half of them, which follow their plan: at most so much is added to its
-    # actions [half the range of an action]; in the others the policy acts from there
+    noise: float = 0.05  # of half of them, which follow their plan from its first half on: standard
+    # deviation, at most, of what is added to its actions [half the range of an action]; in the
+    # others the policy acts at once
 
     def __post_init__(self) -> None:
         if self.every < 0 or self.noise < 0 or not 0 <= self.share <= 1:
