@@ -184,7 +184,13 @@ def python_sections() -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-@pytest.mark.parametrize("title", python_sections())
+LEARNS = "Train, compose, stack"  # and takes longer than all others
+
+
+@pytest.mark.parametrize(
+    "title",
+    [pytest.param(t, marks=[pytest.mark.slow] * (t == LEARNS)) for t in python_sections()],
+)
 def test_the_python_of_a_section_runs(
     title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None
 ) -> None:

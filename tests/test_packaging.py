@@ -39,6 +39,7 @@ def tracked(folder: str) -> set[str]:
     return {p.as_posix() for p in paths if not re.search(r"(^|/)(\.|__pycache__/)", p.as_posix())}
 
 
+@pytest.mark.slow
 def test_wheel_carries_content_and_types(dist: Path) -> None:
     names = set(zipfile.ZipFile(next(dist.glob("*.whl"))).namelist())
     content = tracked("tasks") | tracked("skills")

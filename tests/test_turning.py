@@ -74,6 +74,7 @@ def test_the_deed_is_turned_back_as_what_is_seen_is_turned() -> None:
     np.testing.assert_array_equal(turning.acted(seen[:, 2:]), np.tile([1.0, 0.5], (8, 1)))
 
 
+@pytest.mark.slow
 def test_it_learns_one_way_and_its_images_are_the_others() -> None:
     """Whoever holds the compass goes where it says, from whatever way he was on."""
     skill = train(DIRECTED, settings={"explore.turn_every": 10, "train.steps": 4_000})

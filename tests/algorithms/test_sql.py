@@ -284,13 +284,12 @@ class Ring:
 ONE = torch.eye(3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
         pytest.param({}, id="implicit"),
-        pytest.param(
-            {"policy": "gaussian", "proposal": "mixed"}, id="gaussian", marks=pytest.mark.slow
-        ),
+        pytest.param({"policy": "gaussian", "proposal": "mixed"}, id="gaussian"),
     ],
 )
 def test_the_critic_is_the_soft_optimal_q(options: dict[str, Any]) -> None:

@@ -182,6 +182,7 @@ def test_a_single_transition_comes_in_every_frame(base: Skill) -> None:
         assert len(lived) == 8 and policy.frame(compass).tolist() == list(range(8))
 
 
+@pytest.mark.slow
 def test_by_stacking(base: Skill, registry_folder: Path, tmp_path: Path) -> None:
     """The layer begins with all of it, says so, and its own replay is experience of a third one."""
     skill = stack(base, seed=1).save(registry=registry_folder)

@@ -244,6 +244,7 @@ def interrupted(folder: Path, at: int, **changes: Any) -> Checkpoints:
 LONGER = {"train.steps": 3_200}
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_where_it_was(tmp_path: Path) -> None:
     checkpoints = interrupted(tmp_path / "run", 2_000, settings=LONGER)
     events: list[Mapping[str, Any]] = []
