@@ -58,7 +58,7 @@ def distance(policy: Policy, goal: Task) -> Row:
 
 
 def learn(learner: Learner, sample: Batch, updates: int, before: Row, goal: Task) -> Iterator[Row]:
-    """Updates, and a row after every thousand of them and the last."""
+    """Updates, and a row after every thousand in all, and the last."""
     steps, seconds = before["updates"], before["seconds"]
     for update in range(updates):
         started = time.perf_counter()
@@ -66,7 +66,7 @@ def learn(learner: Learner, sample: Batch, updates: int, before: Row, goal: Task
         learner.update(sample())
         seconds += time.perf_counter() - started
         steps += 1
-        if (update + 1) % EVERY == 0 or update + 1 == updates:
+        if steps % EVERY == 0 or update + 1 == updates:
             yield {"updates": steps, "seconds": seconds, **distance(learner.policy, goal)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from skillkit.envs import task as find_task
 from skillkit.errors import IncompatibleSkills, InvalidValue
 from skillkit.evaluation import Evaluation
 from skillkit.manifest import check_name
-from skillkit.policies import Policy
+from skillkit.policies import POLICIES, Policy
 from skillkit.policies.mixture import Mixture
 from skillkit.q_functions import WeightedSum
 from skillkit.replay import ReplayBuffer, union
@@ -33,7 +33,7 @@ from skillkit.skill import Skill, load
 from skillkit.workflows.common import OnEvent, arithmetic, controller, score
 from skillkit.workflows.extract import InstantConfig, distil, seconds_per_action
 from skillkit.workflows.improve import check_improvable, improve
-from skillkit.workflows.recipes import for_composing
+from skillkit.workflows.recipes import for_composing, without
 from skillkit.workflows.result import command_line, summary, unsaved
 from skillkit.workflows.settings import check_seed, plain, resolve
 from skillkit.workflows.streams import composition
@@ -96,7 +96,8 @@ def compose(
 
     With a distillation that is much too short:
 
-    >>> brief = {"distill.updates": 10, "compose.final_episodes": 2, "compose.estimate_updates": 0}
+    >>> brief = {"distill.updates": 10, "improve.updates": 0, "compose.estimate_updates": 0}
+    >>> brief |= {"compose.final_episodes": 2}
     >>> skill = compose(["push_x", "push_y"], weights=[0.7, 0.3], settings=brief)
     >>> skill.name
     '0.7push_x+0.3push_y'
@@ -108,9 +109,9 @@ def compose(
     """
     check_seed(seed)
     tables = {"compose": ComposeConfig, **({"instant": InstantConfig} if instant else DISTILLED)}
-    resolve(settings or {}, **tables)  # a slip is said before anything is loaded
+    asked = resolve(settings or {}, **tables)  # a slip is said before anything is loaded
     sum_ = _add(skills, weights, temperature)
-    configs = resolve(sum_.recipe(tables) | dict(settings or {}), **tables)
+    configs = resolve(sum_.recipe(asked) | dict(settings or {}), **tables)
     given, name = name, sum_.name(name, ".instant" * instant)
     config: ComposeConfig = configs["compose"]
     notify = on_event or (lambda event: None)
@@ -180,9 +181,14 @@ class _Sum:
             raise InvalidValue(f"{name} is one of the skills composed; name the result with --name")
         return name
 
-    def recipe(self, tables: Collection[str]) -> dict[str, Any]:
-        """How such a sum is composed unless something else was asked for."""
-        return for_composing(self.task.recipe[1], tables)
+    def recipe(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """How such a sum is composed unless something else was asked for. Its improvement gives way
+        to a policy that cannot be improved, or that was asked to stay with the skills."""
+        recipe = for_composing(self.task.recipe[1], asked)
+        distill: DistillConfig | None = asked.get("distill")
+        if distill and (distill.trust or not POLICIES[distill.policy].has_density):
+            return without(recipe, "improve.")
+        return recipe
 
     @property
     def policies(self) -> list[Policy]:

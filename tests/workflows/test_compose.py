@@ -17,6 +17,7 @@ from skillkit.functional.losses import actor_loss
 from skillkit.policies import Policy
 from skillkit.replay import ReplayBuffer
 from skillkit.skill import Skill, arrays, load
+from skillkit.workflows import compose as compose_module
 from skillkit.workflows.compose import compose
 from skillkit.workflows.improve import check_improvable
 from skillkit.workflows.train import train
@@ -200,6 +201,24 @@ def test_it_is_improved_on_request(x: Skill, y: Skill, both: Skill) -> None:
 def test_a_policy_without_density_is_not_improved(x: Skill, y: Skill) -> None:
     with pytest.raises(InvalidValue, match=r"no density to improve; .*improve.updates=0"):
         quick(x, y, settings=IMPROVED | {"distill.policy": "implicit"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "updates"),
+    [
+        ({}, 30),
+        ({"improve.updates": 10}, 10),
+        ({"distill.policy": "implicit"}, 0),
+        ({"distill.trust": 0.1}, 0),
+        ({"distill.trust": 0.1, "improve.updates": 10}, 10),
+    ],
+)
+def test_the_improvement_of_a_recipe_gives_way_to_what_was_asked_for(
+    settings: dict[str, Any], updates: int, x: Skill, y: Skill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compose_module, "for_composing", lambda recipe, tables: IMPROVED)
+    found = quick(x, y, settings=settings)
+    assert found.manifest.config["improve"]["updates"] == updates
 
 
 def test_rewards_that_nobody_can_recompute_are_not_improved_upon() -> None:
