@@ -88,7 +88,8 @@ class Collector:
         `turning`: from which frames the world is seen; with it come `tasks`, whose rewards are of
         what is seen.
 
-        `guide`: along which plans episodes begin, once it has some; the world is simulated here.
+        `guide`: which episodes are rehearsals, and along which plans others begin, once there are
+        some; the world is simulated here.
         """
         self.tasks = tuple(tasks)
         self.env, self.spec, self.replay, self.generator = env, spec, replay, generator
@@ -156,15 +157,16 @@ class Collector:
         self._episode = self.episodes + np.arange(self.env.num_envs)
         self.episodes += self.env.num_envs
 
-    def step(self, policies: Sequence[Policy]) -> None:
+    def step(self, policies: Sequence[Policy], rehearsed: Sequence[Policy] = ()) -> None:
         """One step in every environment; without a policy the action is the prior's.
 
         Args:
             policies: one, or one for each of the tasks; none: the prior acts.
+            rehearsed: those of sums of the tasks, which act in episodes of their own.
         """
         if self.obs is None:
             self.obs, _ = self.env.reset()
-        u = self._choose(policies, self.obs)
+        u = self._choose([*policies, *rehearsed] if policies else (), self.obs)
         action, pre_tanh = self.prior.action(u).numpy(), u.numpy()
         native = self.spec.native(action)
         there = self.turning.acted(native) if self.turning else native
@@ -179,7 +181,7 @@ class Collector:
         self.before = self.steps
         self.steps += int(lasted.sum())
         self._running += np.mean(rewards, axis=0)
-        world = self._reset(world, terminated | truncated)
+        world = self._reset(world, terminated | truncated, len(rehearsed))
         if self.turning:
             self._number(self.turning.turn())  # what comes is of another frame than what was
         self.obs = self._seen(world)
@@ -218,7 +220,8 @@ class Collector:
             return policies[0].raw(obs.to(device), noise.to(device)).cpu()
         if self.exploration.hand_over:
             chance = torch.rand(self.env.num_envs, generator=self.generator)
-            self._deal(chance < 1 / self.exploration.hand_over)
+            shared = self._acting < len(self.tasks)  # who rehearses goes on to the end
+            self._deal(shared & (chance < 1 / self.exploration.hand_over))
         u = torch.empty(len(obs), self.spec.action_dim)
         for index, policy in enumerate(policies):
             mine = self._acting == index
@@ -248,7 +251,7 @@ class Collector:
         self._straying = torch.where(self._straying, chance >= 1 / length, chance < begin)
         return self._straying
 
-    def _reset(self, obs: Array, done: Array) -> Array:
+    def _reset(self, obs: Array, done: Array, rehearsed: int) -> Array:
         self._begun = torch.from_numpy(done)
         if not done.any():
             return obs
@@ -258,6 +261,10 @@ class Collector:
         if len(self.tasks) > 1:
             self._deal(torch.from_numpy(done))
         fresh, _ = self.env.reset(options={"reset_mask": done})
+        if self.guide and rehearsed:
+            ids, sums = self.guide.rehearse(done, rehearsed)
+            self._acting[ids] = len(self.tasks) + torch.from_numpy(sums)
+            done = done & (self._acting < len(self.tasks)).numpy()
         if self.guide and self.guide.plans:
             ids, states, elapsed = self.guide.begin(done)
             if len(ids):

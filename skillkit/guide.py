@@ -1,4 +1,4 @@
-"""Guide: episodes that begin along plans, and follow them for a while."""
+"""Guide: episodes for the sake of compositions: rehearsals, and those that begin along plans."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ NOBODY = -1  # for an environment that follows no plan
 
 
 class Guide:
-    """E environments, of which some begin their episodes along a plan.
+    """E environments, of which some rehearse a composition from the first step of an episode to its
+    last, and some begin along a plan.
 
     Each search for plans has an equal part in that, and in it each plan as it gains over the
     policy. Half of the episodes follow their plan to its end, with a little noise, and show what it
@@ -43,6 +44,14 @@ class Guide:
         self.searches = [*self.searches, len(found)][-self.config.kept :]
         self.plans = [*self.plans, *found]
         self.plans = self.plans[len(self.plans) - sum(self.searches) :]
+
+    def rehearse(self, begun: Array, sums: int) -> tuple[Array, Array]:
+        """Which of the episodes that begin are rehearsals. bool (E,) -> ids (N,), and of which of
+        so many sums (N,)"""
+        chance, which = torch.rand(2, len(begun), generator=self.generator).double().numpy()
+        ids = np.flatnonzero(begun & (chance < self.config.rehearsals))
+        self.plan[ids] = NOBODY
+        return ids, (which[ids] * sums).astype(np.int64)
 
     def begin(self, begun: Array) -> tuple[Array, Array, Array]:
         """Which of the episodes that begin do so along a plan. bool (E,) -> ids (N,), states

@@ -1,4 +1,4 @@
-"""Guide: what is stored of episodes along plans is what the plans did."""
+"""Guide: what is stored of episodes along plans is what the plans did, and rehearsals are whole."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from skillkit.collector import Collector
-from skillkit.envs import make, task
+from skillkit.collector import Collector, Exploration
+from skillkit.envs import combine, make, task
 from skillkit.envs.planning import Plan, PlanConfig, Planner
 from skillkit.guide import Guide
 from skillkit.policies import DeterministicPolicy
@@ -129,6 +129,41 @@ def test_without_plans_nothing_changes(plans: list[Plan]) -> None:
             collector.step([gaussian([0.0, 0.0], [1.0, 1.0], observations=4)])
         rows.append(replay.rows)
     torch.testing.assert_close(*rows, rtol=0, atol=0)
+
+
+LEFT, RIGHT, STILL = -0.5, 0.5, 0.0  # actions of the two skills, and of their sum
+
+
+def rehearsed(rehearsals: float, hand_over: float = 0.0) -> tuple[list[Array], list[Array]]:
+    """Actions of the episodes that the sum has played, and of the others."""
+    generator, spec = torch.Generator().manual_seed(0), TASK.spec
+    tasks = [task("point_x"), task("point_y")]
+    replay = ReplayBuffer(100_000, spec.observation_dim, spec.action_dim, 0.9, tasks=2)
+    guide = Guide(PlanConfig(every=1, rehearsals=rehearsals), ENVS, generator)
+    explore = Exploration(hand_over=hand_over)
+    env = make(combine(tasks), ENVS, seed=9)
+    collector = Collector(env, spec, replay, generator, explore, tasks, guide=guide)
+    skills = [gaussian([np.arctanh(x)] * 2, [0.01] * 2, observations=4) for x in (LEFT, RIGHT)]
+    for _ in range(9 * TASK.horizon):
+        collector.step(skills, [gaussian([STILL] * 2, [0.01] * 2, observations=4)])
+    found = split({key: value.numpy() for key, value in replay.episodes().items()})
+    ours, theirs = [], []
+    for _, action in found:
+        (ours if np.abs(action).max() < 0.1 else theirs).append(action)
+    return ours, theirs
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_so_many_episodes_are_rehearsals(share: float) -> None:
+    ours, theirs = rehearsed(share)
+    begun = len(ours) + len(theirs) - ENVS  # the first began before anything was rehearsed
+    assert len(ours) / begun == pytest.approx(share, abs=0.15)
+
+
+def test_a_rehearsal_is_handed_over_to_nobody() -> None:
+    _, theirs = rehearsed(0.5, hand_over=5.0)
+    assert all(np.abs(action).min() > 0.1 for action in theirs)
+    assert any(np.ptp(action) > 0.5 for action in theirs)  # while the skills take turns
 
 
 def test_the_plans_of_the_latest_searches_are_kept(plans: list[Plan]) -> None:

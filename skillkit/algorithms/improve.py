@@ -1,19 +1,21 @@
 """From the sum of skills' Q-functions towards the optimum of the summed reward, offline.
 
 Q_S promises what no policy keeps: each Q_i is the value of going on with skill i alone. Where the
-skills disagree for long, its policy waits for what never comes. Soft values are linear in the
-reward, so for any one policy pi
+skills disagree for long, its policy waits for what never comes. Values are linear in the reward, so
+for any one policy pi
 
-    Q^pi = sum_i w_i Q_i^pi,   Q_i^pi = r_i + gamma (1-d) E[Q_i^pi - alpha_i log pi],
+    Q^pi = sum_i w_i Q_i^pi,   Q_i^pi = r_i + gamma (1-d) E[Q_i^pi].
 
-with sum_i w_i alpha_i = alpha. Every critic learns, on stored transitions relabelled for its own
-task, what its reward is worth under the one policy that all share, and that policy improves on the
-sum: soft policy iteration of the composed task (thesis ch. 4), begun at pi_S and Q_S. What the
-critics lose on the way is F of THEORY 5, the price of composition; no network is added for it.
+Every critic learns, on stored transitions relabelled for its own task, what its reward is worth
+under the one policy that all share, and that policy improves on the sum, pi' = exp(Q^pi/alpha)/Z in
+each state: policy iteration of the composed task, begun at pi_S and Q_S. What the critics lose on
+the way is F of THEORY 5, the price of composition; no network is added for it.
 
 Its targets look ahead along the stored episodes (`best_returns`), and the policy leans towards
-stored actions that were worth more than its own: what it cannot try, it must believe. What Q_S
-promised still counts a little: the skills have seen more than they have stored.
+stored actions that were worth more than its own: what it cannot try, it must believe. The values
+are of the rewards alone, not soft ones (thesis ch. 4): what entropy a stored way had is not known,
+and if only the policy's way pays for it, every other seems better. What Q_S promised still counts a
+little: the skills have seen more than they have stored.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ class ImproveConfig:
 
 
 class Improve(Learner):
-    """Soft policy iteration with a critic for each summand of the reward.
+    """Policy iteration with a critic for each summand of the reward.
 
     Args:
         policy: pi_S.
@@ -93,9 +95,6 @@ class Improve(Learner):
         self.q = copy.deepcopy(q).requires_grad_()
         self.promised = copy.deepcopy(q).requires_grad_(False)
         self.weights = torch.tensor(q.weights)
-        # sum_i w_i alpha_i must be alpha, whatever temperature was asked for
-        own = torch.tensor(q.temperatures)
-        self.temperatures = own * (q.alpha / (self.weights @ own))
         self.modules = {"policy": self.policy, "q": self.q}
         self.rates = {"policy": config.policy_rate, "q": config.learning_rate}
         self.optimizers = {
@@ -137,9 +136,8 @@ class Improve(Learner):
             optimizer.param_groups[0]["lr"] = self.rates[name] * min(1.0, (1 - done) / FALL)
 
     def _values(self, obs: Tensor) -> Tensor:
-        """V_i(s) of the policy, from one action. (B, O) -> (B, N)"""
-        action, log_prob = self.policy.act_and_log_prob(obs, self.noise(len(obs)))
-        return self.q.each(obs, action) - log_prob[:, None] * self.temperatures
+        """E[Q_i(s, a)] of the policy, from one action. (B, O) -> (B, N)"""
+        return self.q.each(obs, self.policy.act(obs, self.noise(len(obs))))
 
     def _improve(self, batch: Batch) -> dict[str, Tensor]:
         """A step of the policy on the sum."""

@@ -31,24 +31,29 @@ Act = Callable[[Array], Array]  # (B, O) -> native actions (B, A)
 
 @dataclass(frozen=True)
 class PlanConfig:
-    """When plans are made within a training, how, and what becomes of them."""
+    """When a training looks ahead to compositions, how, and what becomes of it."""
 
-    every: int = 0  # environment steps from one search to the next; 0: no plans are made. Plans are
-    # for the sums of what is trained together, as far as one state can have all their goals: what
-    # they show is stored, and compositions later find it there
+    every: int = 0  # environment steps from one look ahead to the next; 0: there is none. At each
+    # the sums of what is trained together, as far as one state can have all their goals, are
+    # composed from what would be stored by now, and plans are made that are better. What both show
+    # is stored, and compositions later find it there
+    rehearsals: float = 0.5  # of episodes that belong to the latest such compositions from their
+    # first step to their last
     length: int = 100  # of a plan [steps]
     candidates: int = 256  # plans that are tried at once
     rounds: int = 40  # of trying, each around the best of the one before
     kept: int = 3  # searches whose plans are in use, the latest: earlier policies knew less
-    share: float = 0.5  # of episodes that begin in a state along a plan, once there is one
+    share: float = 0.5  # of the other episodes that begin in a state along a plan
     noise: float = 0.05  # of half of them, which follow their plan from its first half on: standard
     # deviation, at most, of what is added to its actions [half the range of an action]; in the
     # others the policy acts at once
 
     def __post_init__(self) -> None:
-        if self.every < 0 or self.noise < 0 or not 0 <= self.share <= 1:
+        shares = self.rehearsals, self.share
+        if min(self.every, self.noise) < 0 or not 0 <= min(shares) <= max(shares) <= 1:
             raise InvalidValue(
-                "plan.every and plan.noise must not be negative, and plan.share lies in [0, 1]"
+                "plan.every and plan.noise must not be negative, and plan.rehearsals and "
+                "plan.share lie in [0, 1]"
             )
         if min(self.length, self.rounds, self.kept) < 1 or self.candidates < 2 * ELITES:
             raise InvalidValue(

@@ -7,13 +7,12 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from skillkit.algorithms import DistillConfig, ImproveConfig
-from skillkit.algorithms.distill import check_trust
+from skillkit.algorithms import DistillConfig
 from skillkit.composition import rules
 from skillkit.composition.coverage import coverage
 from skillkit.composition.estimates import Proposal, estimated_cost
@@ -31,8 +30,8 @@ from skillkit.replay import ReplayBuffer, union
 from skillkit.report import plots
 from skillkit.skill import Skill, load
 from skillkit.workflows.common import OnEvent, arithmetic, controller, score
-from skillkit.workflows.extract import InstantConfig, distil, seconds_per_action
-from skillkit.workflows.improve import check_improvable, improve
+from skillkit.workflows.extract import InstantConfig, seconds_per_action
+from skillkit.workflows.merge import MERGING, Merged, Summands, merge
 from skillkit.workflows.recipes import for_composing, without
 from skillkit.workflows.result import command_line, summary, unsaved
 from skillkit.workflows.settings import check_seed, plain, resolve
@@ -107,7 +106,7 @@ def compose(
     skillkit.errors.IncompatibleSkills: push_x and point_roam cannot be composed: ...
     """
     check_seed(seed)
-    tables = {"compose": ComposeConfig, **({"instant": InstantConfig} if instant else DISTILLED)}
+    tables = {"compose": ComposeConfig, **({"instant": InstantConfig} if instant else MERGING)}
     asked = resolve(settings or {}, **tables)  # a slip is said before anything is loaded
     sum_ = _add(skills, weights, temperature)
     configs = resolve(sum_.recipe(asked) | dict(settings or {}), **tables)
@@ -157,9 +156,6 @@ def compose(
     )
 
 
-DISTILLED: dict[str, type[Any]] = {"distill": DistillConfig, "improve": ImproveConfig}
-
-
 @dataclass(frozen=True)
 class _Sum:
     """Q_S = sum_i w_i Q_i and what goes with it, once everything has been checked."""
@@ -192,6 +188,11 @@ class _Sum:
     @property
     def policies(self) -> list[Policy]:
         return [part.policy for part in self.parts]
+
+    @property
+    def summands(self) -> Summands:
+        """What a policy is made of."""
+        return Summands(self.q, self.policies, self.tasks, self.task, self.replay)
 
     @property
     def labels(self) -> list[str]:
@@ -238,52 +239,29 @@ def _check_task(skill: Skill, task: Task) -> None:
         )
 
 
-class _Found(NamedTuple):
-    """What a composition comes to."""
-
-    policy: Policy  # that of Q_S, or what it was improved to
-    q: WeightedSum  # Q_S, or the critics of the improved policy
-
-
 def _extract(
     sum_: _Sum, configs: Mapping[str, Any], seed: int, notify: OnEvent
-) -> tuple[_Found, dict[str, Any], int]:
+) -> tuple[Merged, dict[str, Any], int]:
     """The policy, how long making it took, and how many environment steps: none."""
-    started, updates = time.monotonic(), 0
+    started = time.monotonic()
     with forbid_interaction() as interaction:
         if "instant" in configs:
             count = configs["instant"].candidates
             policy = instant_policy(sum_.q, sum_.policies, count, seed)
-            found = _Found(policy, sum_.q)
+            found = Merged(policy, sum_.q, 0)
         else:
-            found, updates = _distil(sum_, configs["distill"], configs["improve"], seed, notify)
-    timing = {"seconds": time.monotonic() - started, "updates": updates}
+            config, further = configs["distill"], configs["improve"]
+            steps = config.updates + further.updates
+
+            def report(update: int, **numbers: float) -> None:
+                notify({"kind": "progress", "step": update, "steps": steps, **numbers})
+
+            found = merge(sum_.summands, config, further, seed, report)
+    timing = {"seconds": time.monotonic() - started, "updates": found.updates}
     if "instant" in configs:
         act = controller(sum_.task, found.policy)
         timing["seconds_per_action"] = seconds_per_action(act, sum_.replay.all().obs)
     return found, timing, interaction.steps
-
-
-def _distil(
-    sum_: _Sum, config: DistillConfig, further: ImproveConfig, seed: int, notify: OnEvent
-) -> tuple[_Found, int]:
-    """The policy of Q_S, improved if that was asked for, and after how many updates."""
-    before, steps = 0, config.updates + further.updates
-
-    def report(update: int, **numbers: float) -> None:
-        notify({"kind": "progress", "step": before + update, "steps": steps, **numbers})
-
-    q, parents = unfold(sum_.q, sum_.policies)
-    check_trust(config, parents)
-    if further.updates:
-        check_improvable(sum_.tasks, config.policy)
-    task = sum_.task
-    first = distil(task.spec, q, parents, sum_.replay, config, seed, report, task.reads)
-    if not further.updates:
-        return _Found(first.policy, sum_.q), first.updates
-    before = first.updates
-    second = improve(first.policy, sum_.q, sum_.tasks, sum_.replay, further, seed, report)
-    return _Found(second.policy, second.q), first.updates + second.updates
 
 
 def _cost(sum_: _Sum, policy: Policy, config: ComposeConfig, seed: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""After the distillation: soft policy iteration on what is stored, offline."""
+"""After the distillation: policy iteration on what is stored, offline."""
 
 from __future__ import annotations
 

@@ -103,7 +103,8 @@ def _collect(learning: Seeds, run: Run, config: TrainConfig) -> None:
     """One step of each environment: uniform actions at first, then those of the policies."""
     warm = run.collector.steps >= config.warmup or run.parent is not None
     try:
-        run.collector.step([trainee.learner.policy for trainee in run.trainees] if warm else ())
+        policies = [trainee.learner.policy for trainee in run.trainees] if warm else ()
+        run.collector.step(policies, run.rehearsed)
     except NonFinite:
         _check(learning)  # a diverged policy is not the task's fault
         raise

@@ -17,6 +17,7 @@ from skillkit.workflows.settings import resolve
 COMPOSING = ("compose", "distill", "improve", "instant")  # what a recipe says of compositions
 ONE_FRAME = "explore.turn_every"  # for a single layer that is taught in one frame
 PLANS = "plan."  # for sums of tasks
+EVERY = "plan.every"  # with which compositions are rehearsed
 
 
 def configure(
@@ -45,7 +46,7 @@ def configure(
     own, lent = {}, {}
     for key, value in (recipe or {}).items():
         table, _, name = key.partition(".")
-        if table in COMPOSING:
+        if table in COMPOSING and table not in more:
             continue
         if table not in ALGORITHMS or table == algorithm:
             own[key] = value

@@ -26,18 +26,20 @@ from skillkit.envs.symmetry import images, rotation_of
 from skillkit.errors import CorruptSkill, InvalidValue, NonFinite, RunConflict
 from skillkit.guide import Guide
 from skillkit.manifest import Parent
-from skillkit.policies import Policy
+from skillkit.policies import POLICIES, Policy
 from skillkit.replay import ReplayBuffer, Sampling
 from skillkit.turning import Turning
 from skillkit.types import Batch, Spec
 from skillkit.workflows.base import Base
+from skillkit.workflows.common import part
 from skillkit.workflows.frames import taught
-from skillkit.workflows.plans import check_plans, searched
+from skillkit.workflows.merge import MERGING
+from skillkit.workflows.plans import check_plans, look_ahead
 from skillkit.workflows.settings import plain
 from skillkit.workflows.shards import Shards
 from skillkit.workflows.streams import training
 
-FORMAT = 4  # of a checkpoint; those before lack what a run must keep: 3 its plans
+FORMAT = 5  # of a checkpoint; those before lack what a run must keep: 4 what was rehearsed
 # Of train: what --resume may change. The last two are compared by their effect, see `identity`.
 FREE = {
     "steps", "threads", "replay_stored", "evaluate_every", "evaluation_episodes",
@@ -143,10 +145,12 @@ class Run:
             if self.sampling.symmetric
             else None
         )
+        self.configs = configs
         self.planning: PlanConfig = configs["plan"]
         if self.planning.every:
             check_plans(tasks, base is not None, configs["explore"])
         self.collector = self._collector(spec, played, configs, streams.noises)
+        self.rehearsed: list[Policy] = []  # what acts for sums of the tasks
         self._plans = streams.plans
         self.planned = 0  # steps simulated for the sake of plans
         self._looked = 0  # so many times for plans
@@ -182,7 +186,8 @@ class Run:
         return every > 0 and self.collector.steps // every > self._looked
 
     def look_ahead(self, report: Callable[[float], None]) -> dict[str, Plan]:
-        """Look for plans better than what the policies would do; those found guide the collector.
+        """Rehearse the compositions of the skills, and look for plans that are better than those;
+        both guide the collector.
 
         Args:
             report: called now and then with the share that is done.
@@ -191,12 +196,13 @@ class Run:
             All that were looked for: one for each sum of tasks, by its name.
         """
         assert self.collector.guide is not None
-        gamma, at = self.replay.gamma, (self._plans, self.collector.steps)
-        found, steps = searched(self.trainees, gamma, self.planning, at, report)
-        self.planned += steps
-        self.collector.guide.add([plan for plan in found.values() if plan.gain > 0])
+        at = self._plans, self.collector.steps
+        found = look_ahead(self.trainees, self.replay, self.configs, at, report)
+        self.planned += found.steps
+        self.rehearsed = [policy.to(self.device) for policy in found.rehearsed]
+        self.collector.guide.add([plan for plan in found.plans.values() if plan.gain > 0])
         self._looked = self.collector.steps // self.planning.every
-        return found
+        return found.plans
 
     @property
     def seconds(self) -> float:
@@ -224,6 +230,8 @@ class Run:
         for trainee in self.trainees:
             _check_parameters(trainee.learner, self.collector.steps)
             save_file(_contiguous(trainee.learner.state()), folder / trainee.file)
+        for index, policy in enumerate(self.rehearsed):
+            save_file(_contiguous(policy.state_dict()), folder / _rehearsal(index))
         self.shards.save(folder, before)
         state = {
             "format": FORMAT,
@@ -233,6 +241,7 @@ class Run:
             "sampler": self.sampler.get_state().tolist(),
             "owed": self.owed,
             "planned": [self.planned, self._looked],
+            "rehearsed": [part(policy) for policy in self.rehearsed],
             "curves": [trainee.curve for trainee in self.trainees],
             "metrics": [numbers(trainee.metrics) for trainee in self.trainees],
             "seconds": self.seconds,
@@ -260,6 +269,10 @@ class Run:
             self.sampler.set_state(torch.tensor(state["sampler"], dtype=torch.uint8))
             self.owed, self._before = float(state["owed"]), float(state["seconds"])
             self.planned, self._looked = map(int, state["planned"])
+            self.rehearsed = [
+                _restored(description, folder / _rehearsal(index)).to(self.device)
+                for index, description in enumerate(state["rehearsed"])
+            ]
             learned = zip(self.trainees, state["curves"], state["metrics"], strict=True)
             for trainee, curve, metrics in learned:
                 trainee.learner.load_state(load_file(folder / trainee.file))
@@ -295,10 +308,21 @@ class Run:
             )
 
 
+def _rehearsal(index: int) -> str:
+    """Where a checkpoint keeps what acts for a sum."""
+    return f"rehearsed{index}.safetensors"
+
+
+def _restored(description: Mapping[str, Any], file: Path) -> Policy:
+    policy = POLICIES[description["kind"]](**description["config"])
+    policy.load_state_dict(load_file(file))
+    return policy.requires_grad_(False)
+
+
 def _settings(algorithm: str, configs: Mapping[str, Any]) -> dict[str, Any]:
     """Those that a resumed run must share with the one that was interrupted, by their names."""
     names = [algorithm, "train", "explore", "replay", "plan"]
-    names += ["reuse"] if "reuse" in configs else []
+    names += [table for table in ("reuse", *MERGING) if table in configs]
     free = {f"train.{key}" for key in FREE}
     free.add(f"{algorithm}.learning_rate")  # the one thing to change when a loss diverged
     found = {f"{name}.{key}": v for name in names for key, v in plain(configs[name]).items()}
@@ -327,10 +351,10 @@ def _check_symmetries(task: Task, base: Base | None, configs: Mapping[str, Any])
 
 
 def _check_parameters(learner: Learner, steps: int) -> None:
-    for part in (learner.policy, learner.q):
-        if not all(bool(value.isfinite().all()) for value in part.parameters()):
+    for module in (learner.policy, learner.q):
+        if not all(bool(value.isfinite().all()) for value in module.parameters()):
             raise NonFinite(
-                f"a parameter of the {part.kind} became infinite or NaN before step {steps}; "
+                f"a parameter of the {module.kind} became infinite or NaN before step {steps}; "
                 "resume from the last checkpoint with a lower learning rate"
             )
 

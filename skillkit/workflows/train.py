@@ -18,8 +18,9 @@ from skillkit.skill import Skill, load
 from skillkit.workflows.common import OnEvent, arithmetic, pick_device
 from skillkit.workflows.frames import taught
 from skillkit.workflows.loop import Checkpoint, TrainConfig, learn
+from skillkit.workflows.merge import MERGING
 from skillkit.workflows.naming import check_names
-from skillkit.workflows.recipes import ONE_FRAME, PLANS, check_learns, configure, without
+from skillkit.workflows.recipes import EVERY, ONE_FRAME, PLANS, check_learns, configure, without
 from skillkit.workflows.result import command_line, finished
 from skillkit.workflows.run import Run
 from skillkit.workflows.seeds import Seeds, check_seeds
@@ -140,7 +141,9 @@ def train_together(
     if not sums(found):
         recipe = without(recipe, PLANS)
     algorithm = recipe_algorithm if algorithm is None else algorithm
-    configs = configure(algorithm, settings, without(recipe, "stack."), recipe_algorithm)
+    ahead = parse(EVERY, {EVERY: 0, **recipe, **settings}[EVERY], int)
+    own, tables = without(recipe, "stack."), MERGING if ahead else {}
+    configs = configure(algorithm, settings, own, recipe_algorithm, **tables)
     config: TrainConfig = configs["train"]
     check_learns(config)
     notify = on_event or (lambda event: None)

@@ -1,9 +1,8 @@
-"""Improve: soft policy iteration of a sum of rewards, with a critic for each summand."""
+"""Improve: policy iteration of a sum of rewards, with a critic for each summand."""
 
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any
 
 import pytest
@@ -64,36 +63,41 @@ def learned(request: pytest.FixtureRequest) -> Improve:
     return learn(learner(request.param))
 
 
-def soft_value(q: Tensor, alpha: float) -> float:
-    """alpha log int exp(Q/alpha) da, by quadrature."""
-    return float(alpha * (torch.logsumexp(q / alpha, 0) + math.log(STEP)))
+def boltzmann(r: Tensor, alpha: float) -> Tensor:
+    """exp(r/alpha)/Z at the points of the grid, by quadrature; their shares sum to 1."""
+    return torch.softmax(r / alpha, 0)
 
 
-def test_the_sum_is_the_soft_optimum_of_the_summed_reward(learned: Improve) -> None:
-    """Q* = r + gamma V*, and V* (1 - gamma) = alpha log int exp(r/alpha): one state."""
+def variation(one: Tensor, other: Tensor) -> float:
+    """Total variation between two distributions on the grid."""
+    return float(0.5 * (one - other).abs().sum())
+
+
+def test_it_settles_at_the_policy_of_the_summed_reward(learned: Improve) -> None:
+    """One state: pi = exp(Q/alpha)/Z = exp(r/alpha)/Z, and Q = r + gamma E_pi[r]/(1 - gamma)."""
     alpha = learned.q.alpha
     r = reward(GRID) @ torch.tensor(WEIGHTS)
-    optimum = r + GAMMA * soft_value(r, alpha) / (1 - GAMMA)
+    share = boltzmann(r, alpha)
+    optimum = r + GAMMA * (share @ r) / (1 - GAMMA)
     found = learned.q(ONE, GRID).detach()
-    scale = float(optimum.max() - optimum.min())
-    assert (found - optimum).abs().mean() < 0.06 * scale
-    promised = sum(  # what Q_S says when each skill goes its own way: far from it
-        w * (r_i + GAMMA * soft_value(r_i, a) / (1 - GAMMA))
+    assert (found - optimum).abs().mean() < 0.06 * (optimum.max() - optimum.min())
+    own = learned.policy.log_prob(ONE, GRID).detach().exp() * STEP
+    assert variation(own, share) < 0.08
+    assert variation(boltzmann(r, alpha / 2), share) > 0.12  # which a wrong temperature misses
+    apart = sum(  # of skills that each go their own way: far from it
+        w * (r_i + GAMMA * (boltzmann(r_i, a) @ r_i) / (1 - GAMMA))
         for w, r_i, a in zip(WEIGHTS, reward(GRID).T, TEMPERATURES, strict=True)
     )
-    assert (promised - optimum).abs().mean() > 0.25 * scale
+    assert (apart - optimum).abs().mean() > 0.25 * (optimum.max() - optimum.min())
 
 
 def test_each_critic_is_worth_its_own_reward_under_the_common_policy(learned: Improve) -> None:
-    """Q_i = r_i + gamma E_pi[r_i - alpha_i log pi]/(1 - gamma), sum_i w_i alpha_i = alpha."""
-    log_prob = learned.policy.log_prob(ONE, GRID).detach()
-    share = log_prob.exp() * STEP
+    """Q_i = r_i + gamma E_pi[r_i]/(1 - gamma)."""
+    share = learned.policy.log_prob(ONE, GRID).detach().exp() * STEP
     assert float(share.sum()) == pytest.approx(1.0, abs=1e-2)
-    scale = learned.q.alpha / ALPHA
     for i, part in enumerate(learned.q.parts):
         r = reward(GRID)[:, i]
-        value = float((share * (r - scale * TEMPERATURES[i] * log_prob)).sum()) / (1 - GAMMA)
-        found = part(ONE, GRID).detach()
+        found, value = part(ONE, GRID).detach(), (share @ r) / (1 - GAMMA)
         assert (found - (r + GAMMA * value)).abs().mean() < 0.06 * float(r.max() - r.min())
 
 

@@ -86,6 +86,9 @@ MEMBERS: dict[str, Callable[[], Train]] = {
             "plan.candidates": 32,
             "plan.rounds": 2,
             "plan.share": 1.0,
+            "distill.updates": 5,
+            "improve.updates": 5,
+            "improve.evaluations": 2,
         },
     ),
     "at once": lambda: trains(

@@ -1,0 +1,117 @@
+"""Looking ahead within a training: rehearsed compositions, and plans from where they lead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from skillkit.envs import task
+from skillkit.envs.planning import Plan, Planner
+from skillkit.errors import UnknownName
+from skillkit.skill import arrays
+from skillkit.workflows.compose import compose
+from skillkit.workflows.merge import MERGING
+from skillkit.workflows.recipes import configure
+from skillkit.workflows.result import finished
+from skillkit.workflows.run import Run
+from skillkit.workflows.streams import search
+from skillkit.workflows.train import train_together
+from tests.point_skills import SHORT
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+MERGED = {"distill.updates": 6, "improve.updates": 6, "improve.evaluations": 2}
+SETTINGS = {
+    **SHORT,
+    **MERGED,
+    "sac.hidden": (8,),
+    "sac.batch_size": 16,
+    "plan.every": 400,
+    "plan.length": 10,
+    "plan.candidates": 32,
+    "plan.rounds": 1,
+}
+PAIR = ("point_x", "point_y")
+
+
+def begun(names: Sequence[str] = PAIR, steps: int = 400, **changes: Any) -> Run:
+    """A run that has learned nothing, after whole episodes."""
+    configs = configure("sac", SETTINGS | changes, **MERGING)
+    one = Run([task(name) for name in names], "sac", configs, 0, "cpu")
+    while one.collector.steps < steps:
+        one.collector.step([trainee.learner.policy for trainee in one.trainees])
+    return one
+
+
+def silent(done: float) -> None:
+    """Nobody listens."""
+
+
+def test_a_rehearsal_is_what_composing_would_give() -> None:
+    """The skills as they are, saved and composed by the command's own function."""
+    one = begun()
+    one.look_ahead(silent)
+    (rehearsed,) = one.rehearsed
+    skills = [finished(one, trainee, PAIR, one.configs, "", 0.0) for trainee in one.trainees]
+    brief = {"compose.estimate_updates": 0, "compose.final_episodes": 2}
+    composed = compose(skills, settings=brief | MERGED, seed=search(one._plans, 400, 0))
+    for key, value in arrays(composed.policy).items():
+        np.testing.assert_array_equal(arrays(rehearsed)[key], value)
+
+
+def test_only_what_would_be_stored_is_rehearsed_with() -> None:
+    policies = []
+    for stored in (10_000, 100):
+        one = begun(**{"train.replay_stored": stored})
+        one.look_ahead(silent)
+        policies.append(arrays(one.rehearsed[0]))
+    assert any(not np.array_equal(value, policies[1][key]) for key, value in policies[0].items())
+
+
+def test_plans_begin_on_the_way_of_the_rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    original = Planner.plan
+
+    def plan(self: Planner, act: Any, report: Any) -> Plan:
+        asked.append(act)
+        return original(self, act, report)
+
+    monkeypatch.setattr(Planner, "plan", plan)
+    one = begun()
+    found = one.look_ahead(silent)
+    assert list(found) == ["point_x+point_y"]
+    obs = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    with torch.no_grad():
+        mode = one.rehearsed[0].mode(torch.from_numpy(obs)).numpy()
+    native = task("point_x").spec.native(mode)
+    np.testing.assert_allclose(asked[0](obs), native, atol=1e-5)
+
+
+def test_a_task_that_is_itself_a_sum_is_rehearsed_by_nobody_else() -> None:
+    one = begun(["point_x+point_y"])
+    assert list(one.look_ahead(silent)) == ["point_x+point_y"]
+    assert not one.rehearsed
+
+
+def test_the_share_that_is_done_only_grows_and_ends_at_one() -> None:
+    done: list[float] = []
+    begun().look_ahead(done.append)
+    assert done == sorted(done) and done[-1] == pytest.approx(1.0) and min(done) > 0
+
+
+def test_a_training_says_what_it_found_and_how_it_looked() -> None:
+    settings = SETTINGS | {"train.steps": 1_600, "plan.every": 800}
+    events: list[Mapping[str, Any]] = []
+    x, y = train_together(PAIR, settings=settings, on_event=events.append)
+    assert [event["task"] for event in events if event["kind"] == "plan"] == ["point_x+point_y"]
+    assert x.manifest.config["improve"]["updates"] == 6 == y.manifest.config["distill"]["updates"]
+
+
+def test_without_a_look_ahead_there_is_nothing_to_merge() -> None:
+    for settings in (MERGED, MERGED | {"plan.every": "0"}):
+        with pytest.raises(UnknownName, match=r"no setting is called 'distill.updates'"):
+            train_together(PAIR, settings={**SHORT, **settings})
