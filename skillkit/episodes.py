@@ -47,14 +47,26 @@ def check(tensors: Mapping[str, Tensor]) -> None:
         raise InvalidValue("a replay's episode lengths do not match its transitions")
 
 
-def spread(lengths: Tensor, limit: int | None) -> Tensor:
-    """Indices of episodes, evenly spaced, whose lengths sum to at most `limit` (at least one)."""
+def kept(lengths: Tensor, limit: int | None, latest: float = 0.0) -> Tensor:
+    """Indices of episodes whose lengths sum to at most `limit` (at least one).
+
+    Args:
+        latest: share of the limit, in [0, 1], for the last ones; the others are evenly spaced.
+    """
     count = len(lengths)
     if limit is None or int(lengths.sum()) <= limit:
         return torch.arange(count)
-    wanted = max(1, int(count * limit / int(lengths.sum())))
+    last = int((lengths.flip(0).cumsum(0) <= latest * limit).sum())
+    before, left = lengths[: count - last], limit - int(lengths[count - last :].sum())
+    return torch.cat([_spread(before, left, 0 if last else 1), torch.arange(count - last, count)])
+
+
+def _spread(lengths: Tensor, limit: int, fewest: int) -> Tensor:
+    """Indices of evenly spaced episodes, as many as fit."""
+    count = len(lengths)
+    wanted = max(fewest, int(count * limit / int(lengths.sum())))
     while True:
         keep = torch.linspace(count - 1, 0, wanted).round().long().flip(0)  # the newest always
-        if wanted == 1 or int(lengths[keep].sum()) <= limit:
+        if wanted == fewest or int(lengths[keep].sum()) <= limit:
             return keep
         wanted -= 1

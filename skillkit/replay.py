@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skillkit.episodes import DISCOUNTS as DISCOUNTS
 from skillkit.episodes import EPISODE_KEYS as EPISODE_KEYS
-from skillkit.episodes import check, spread
+from skillkit.episodes import check, kept
 from skillkit.errors import InvalidValue
 from skillkit.ring import Ring
 from skillkit.types import Array, Batch, Spec
@@ -127,9 +127,12 @@ class ReplayBuffer(Ring):
         other._append(rows, begins.cumsum(0), ended, self.step[order])
         return other
 
-    def episodes(self, limit: int | None = None, task: int = 0) -> dict[str, Tensor]:
-        """Whole episodes as the tensors of `EPISODE_KEYS`, at most `limit` transitions of them,
-        spread evenly over training. An episode that is cut off counts as truncated.
+    def episodes(
+        self, limit: int | None = None, task: int = 0, latest: float = 0.0
+    ) -> dict[str, Tensor]:
+        """Whole episodes as the tensors of `EPISODE_KEYS`, at most `limit` transitions of them: a
+        share of the latest, the others spread evenly over training. An episode that is cut off
+        counts as truncated.
 
         Of N tasks that share the transitions each gets every Nth episode, with its own rewards:
         the union of what they get is the whole, without a transition twice.
@@ -138,7 +141,7 @@ class ReplayBuffer(Ring):
         numbers, lengths = torch.unique_consecutive(self.episode[order], return_counts=True)
         starts = lengths.cumsum(0) - lengths
         dealt = torch.arange(len(lengths))[task % len(lengths) :: self.tasks]
-        keep = dealt[spread(lengths[dealt], limit)]
+        keep = dealt[kept(lengths[dealt], limit, latest)]
         index = [order[s : s + n] for s, n in zip(starts[keep], lengths[keep], strict=True)]
         last = torch.stack([rows[-1] for rows in index])
         flat = torch.cat(index)

@@ -62,6 +62,13 @@ class Pusher(MujocoDomain):
             "train.warmup": 10_000,
             "train.update_every": 2,
             "train.replay_stored": 16_000,
+            "plan.every": 20_000,  # for its sums: two pushes at once wait where each goes its way
+            "plan.after": 0.5,
+            "plan.candidates": 192,
+            "plan.rounds": 25,
+            "distill.updates": 400,  # where the improvement begins
+            "improve.updates": 700,
+            "compose.threads": 2,
         },
     )
 

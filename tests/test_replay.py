@@ -170,6 +170,22 @@ def test_a_limit_counts_transitions_of_uneven_episodes() -> None:
     assert replay.episodes(3)["lengths"].tolist() == [20]  # at least one
 
 
+@pytest.mark.parametrize(
+    ("latest", "numbers"),
+    [
+        (0.0, [0, 6, 13, 19]),
+        (0.25, [0, 9, 18, 19]),
+        (0.5, [0, 17, 18, 19]),
+        (0.7, [0, 17, 18, 19]),  # whole episodes
+        (1.0, [16, 17, 18, 19]),
+    ],
+)
+def test_a_share_of_the_limit_is_for_the_latest(latest: float, numbers: list[int]) -> None:
+    episodes = filled([5] * 20).episodes(20, latest=latest)
+    assert (episodes["training_step"] // 5).tolist() == numbers
+    assert len(filled([5] * 4).episodes(20, latest=latest)["lengths"]) == 4  # all there is
+
+
 @pytest.mark.parametrize("missing", EPISODE_KEYS)
 def test_a_replay_that_lacks_a_tensor(missing: str) -> None:
     episodes = filled([2, 3]).episodes()

@@ -56,14 +56,23 @@ class ImproveConfig:
     # by how much more, up to 1 r [1/nat]
     margin: float = 0.2  # which they must be worth more at least [r]
     focus: float = 0.25  # share of the transitions, in [0, 1], that are drawn from those alone
+    doubt: float = 0.05  # weight of E[Q(s, pi) - Q(s, a)] over stored (s, a) in the critics' loss:
+    # what nobody has tried is worth a little less than it seems (Kumar et al. 2020)
 
     def __post_init__(self) -> None:
-        amounts = self.updates, self.evaluations, self.jitter, self.imitation, self.margin
+        amounts = (
+            self.updates,
+            self.evaluations,
+            self.jitter,
+            self.imitation,
+            self.margin,
+            self.doubt,
+        )
         shares = self.promise, self.focus
-        if min(amounts) < 0 or not 0 <= min(shares) <= max(shares) <= 1:
+        if min(*amounts, self.doubt) < 0 or not 0 <= min(shares) <= max(shares) <= 1:
             raise InvalidValue(
-                "improve.updates, evaluations, jitter, imitation and margin must not be negative, "
-                "and improve.promise and improve.focus lie in [0, 1]"
+                "improve.updates, evaluations, jitter, imitation, margin and doubt must not be "
+                "negative, and improve.promise and improve.focus lie in [0, 1]"
             )
         rates = self.learning_rate, self.policy_rate
         if min(rates) <= 0 or min(self.batch_size, self.sweep_every) < 1:
@@ -120,8 +129,13 @@ class Improve(Learner):
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """`batch.reward` holds the targets, a column for each part of the sum. (B, N)"""
-        pairs = zip(self.q.parts, batch.reward.unbind(-1), strict=True)
-        losses = [critic_loss(cast(SoftQ, q).all(batch.obs, batch.action), y) for q, y in pairs]
+        with torch.no_grad():
+            own = self.policy.act(batch.obs, self.noise(len(batch.obs)))
+        obs, action = batch.obs.repeat(2, 1), torch.cat([batch.action, own])
+        losses = []
+        for part, y in zip(self.q.parts, batch.reward.unbind(-1), strict=True):
+            stored, hoped = cast(SoftQ, part).all(obs, action).chunk(2, -1)
+            losses += [critic_loss(stored, y), self.config.doubt * (hoped - stored).mean()]
         loss_q = torch.stack(losses).sum()
         step(self.optimizers["q"], loss_q)
         metrics = {"critic_loss": loss_q.detach()}

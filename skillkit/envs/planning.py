@@ -37,8 +37,12 @@ class PlanConfig:
     # the sums of what is trained together, as far as one state can have all their goals, are
     # composed from what would be stored by now, and plans are made that are better. What both show
     # is stored, and compositions later find it there
+    after: float = 0.0  # share of the training before the first look ahead: skills that know little
+    # hope for other things than they will at the end
     rehearsals: float = 0.5  # of episodes that belong to the latest such compositions from their
     # first step to their last
+    latest: float = 1.0  # share of what is stored, in [0, 1], that is the latest there is: what the
+    # rehearsals of the finished skills have seen. The others are spread evenly over the training
     length: int = 100  # of a plan [steps]
     candidates: int = 256  # plans that are tried at once
     rounds: int = 40  # of trying, each around the best of the one before
@@ -49,17 +53,22 @@ class PlanConfig:
     # others the policy acts at once
 
     def __post_init__(self) -> None:
-        shares = self.rehearsals, self.share
+        shares = self.after, self.rehearsals, self.latest, self.share
         if min(self.every, self.noise) < 0 or not 0 <= min(shares) <= max(shares) <= 1:
             raise InvalidValue(
-                "plan.every and plan.noise must not be negative, and plan.rehearsals and "
-                "plan.share lie in [0, 1]"
+                "plan.every and plan.noise must not be negative, and plan.after, plan.rehearsals, "
+                "plan.latest and plan.share lie in [0, 1]"
             )
         if min(self.length, self.rounds, self.kept) < 1 or self.candidates < 2 * ELITES:
             raise InvalidValue(
                 "plan.length, plan.rounds and plan.kept must be at least 1, and plan.candidates "
                 f"at least {2 * ELITES}"
             )
+
+    @property
+    def share_of_latest(self) -> float:
+        """Of what is stored; without a look ahead nothing in it is better than the rest."""
+        return self.latest if self.every else 0.0
 
 
 class Plan(NamedTuple):

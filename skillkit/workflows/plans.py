@@ -52,7 +52,7 @@ def look_ahead(
         report: called now and then with the share that is done.
     """
     every = sums([trainee.task for trainee in trainees])
-    stored = _stored(replay, configs["train"].replay_stored)
+    stored = _stored(replay, configs["train"].replay_stored, configs["plan"].share_of_latest)
     plans: dict[str, Plan] = {}
     rehearsed: list[Policy] = []
     steps = 0
@@ -74,9 +74,9 @@ def look_ahead(
     return Ahead(plans, rehearsed, steps)
 
 
-def _stored(replay: ReplayBuffer, limit: int) -> ReplayBuffer:
-    """What the skills would keep together, of so many transitions each at most."""
-    kept = [replay.episodes(limit, column) for column in range(replay.tasks)]
+def _stored(replay: ReplayBuffer, limit: int, latest: float) -> ReplayBuffer:
+    """What the skills would keep together."""
+    kept = [replay.episodes(limit, column, latest) for column in range(replay.tasks)]
     return union([ReplayBuffer.from_episodes(own, replay.gamma) for own in kept])
 
 

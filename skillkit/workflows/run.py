@@ -182,8 +182,9 @@ class Run:
     @property
     def plans_due(self) -> bool:
         """Whether it is time to look for plans again."""
-        every = self.planning.every
-        return every > 0 and self.collector.steps // every > self._looked
+        every, steps = self.planning.every, self.collector.steps
+        late = steps >= self.planning.after * self.steps
+        return every > 0 and late and steps // every > self._looked
 
     def look_ahead(self, report: Callable[[float], None]) -> dict[str, Plan]:
         """Rehearse the compositions of the skills, and look for plans that are better than those;

@@ -37,7 +37,7 @@ def learner(alpha: float = ALPHA, seed: int = 0, **options: Any) -> Improve:
     policy = GaussianPolicy(1, 1, (32,))
     # noise is no state of this world, and what is best on average is imitated by nobody
     given = {"learning_rate": 5e-3, "policy_rate": 5e-3, "evaluations": 0, "jitter": 0.0}
-    given |= {"imitation": 0.0, "promise": 0.0}
+    given |= {"imitation": 0.0, "promise": 0.0, "doubt": 0.0}
     config = ImproveConfig(**given | options)
     return Improve(policy, WeightedSum(parts, WEIGHTS, alpha), config, seed)
 
@@ -99,6 +99,22 @@ def test_each_critic_is_worth_its_own_reward_under_the_common_policy(learned: Im
         r = reward(GRID)[:, i]
         found, value = part(ONE, GRID).detach(), (share @ r) / (1 - GAMMA)
         assert (found - (r + GAMMA * value)).abs().mean() < 0.06 * float(r.max() - r.min())
+
+
+def test_what_nobody_tried_is_doubted() -> None:
+    """Only actions below 0 were stored, each worth 0: doubt makes hopes above 0 worth less."""
+    state, action = torch.ones(256, 1), -torch.rand(256, 1, generator=torch.Generator())
+    data = Batch(state, action, torch.zeros(256, 2), torch.zeros(256), state)
+    hopes = []
+    for doubt in (0.0, 0.1, 0.5):
+        one = learner(doubt=doubt, evaluations=1_000)
+        torch.nn.init.constant_(one.policy.net.layers[-1].bias[:1], 1.5)  # type: ignore[index]
+        for _ in range(300):
+            one.update(data)
+        with torch.no_grad():
+            tried, hoped = one.q(state, action), one.q(state, one.policy.mode(state))
+        hopes.append(float(hoped.mean() - tried.mean()))
+    assert hopes[2] < hopes[1] - 0.1 < hopes[0] - 0.2
 
 
 def test_a_stored_success_is_seen_from_the_beginning_of_its_episode() -> None:

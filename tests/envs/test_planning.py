@@ -144,7 +144,10 @@ def test_sums_that_one_state_can_fulfil(names: str) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"every": -1}, {"noise": -0.1}, {"share": 1.1}, {"length": 0}, {"rounds": 0}],
+    [
+        *({"every": -1}, {"after": 1.1}, {"noise": -0.1}, {"share": 1.1}, {"rehearsals": 1.1}),
+        *({"latest": -0.1}, {"length": 0}, {"rounds": 0}),
+    ],
 )
 def test_settings_that_make_no_sense(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidValue, match=r"^plan\."):

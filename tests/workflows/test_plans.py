@@ -72,6 +72,32 @@ def test_only_what_would_be_stored_is_rehearsed_with() -> None:
     assert any(not np.array_equal(value, policies[1][key]) for key, value in policies[0].items())
 
 
+def test_the_first_look_ahead_can_wait() -> None:
+    due = []
+    one = begun(steps=1, **{"plan.after": 0.45, "train.steps": 2_000})
+    for _ in range(250):
+        one.collector.step([trainee.learner.policy for trainee in one.trainees])
+        if one.plans_due:
+            due.append(one.collector.steps)
+            one._looked = one.collector.steps // 400
+    assert due == [904, 1_200, 1_600, 2_000]
+
+
+@pytest.mark.parametrize(
+    ("latest", "every", "first"), [(1.0, 400, 1_600), (0.0, 400, 0), (1.0, 0, 0)]
+)
+def test_what_is_stored_is_the_latest_if_it_was_rehearsed(
+    latest: float, every: int, first: int
+) -> None:
+    changes = {"plan.latest": latest, "plan.every": every, "train.replay_stored": 800}
+    changes |= {"train.steps": 3_200}
+    one = begun(steps=3_200, **changes)
+    skills = [finished(one, trainee, PAIR, one.configs, "", 0.0) for trainee in one.trainees]
+    for skill in skills:
+        assert 700 < len(skill.replay) <= 800
+        assert int(skill.replay.step.min()) == first
+
+
 def test_plans_begin_on_the_way_of_the_rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     original = Planner.plan
