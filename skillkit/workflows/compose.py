@@ -95,7 +95,8 @@ def compose(
 
     With a distillation that is much too short:
 
-    >>> brief = {"distill.updates": 10, "compose.final_episodes": 2, "compose.estimate_updates": 0}
+    >>> brief = {"distill.updates": 10, "improve.updates": 0}
+    >>> brief |= {"compose.final_episodes": 2, "compose.estimate_updates": 0}
     >>> skill = compose(["push_x", "push_y"], weights=[0.7, 0.3], settings=brief)
     >>> skill.name
     '0.7push_x+0.3push_y'
