@@ -97,6 +97,7 @@ def compose(
 
     >>> brief = {"distill.updates": 10, "improve.updates": 0}
     >>> brief |= {"compose.final_episodes": 2, "compose.estimate_updates": 0}
+    >>> brief |= {"compose.estimate_states": 64}
     >>> skill = compose(["push_x", "push_y"], weights=[0.7, 0.3], settings=brief)
     >>> skill.name
     '0.7push_x+0.3push_y'
