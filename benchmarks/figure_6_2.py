@@ -37,9 +37,9 @@ from skillkit.q_functions import WeightedSum
 from skillkit.replay import union
 from skillkit.report.plots import STYLES, render
 from skillkit.skill import arrays
-from skillkit.workflows.compose import DISTILLED
 from skillkit.workflows.extract import WATCHED
 from skillkit.workflows.improve import Stored
+from skillkit.workflows.merge import MERGING
 from skillkit.workflows.recipes import configure, for_composing
 from skillkit.workflows.settings import resolve
 
@@ -72,7 +72,7 @@ def learn(learner: Learner, sample: Batch, updates: int, before: Row, goal: Task
 
 def composing(goal: Task) -> tuple[DistillConfig, ImproveConfig]:
     """As `skillkit compose` does it unless something else is asked for."""
-    configs = resolve(for_composing(goal.recipe[1], DISTILLED), **DISTILLED)
+    configs = resolve(for_composing(goal.recipe[1], MERGING), **MERGING)
     return configs["distill"], configs["improve"]
 
 

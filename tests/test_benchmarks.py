@@ -110,3 +110,11 @@ def test_layers_on_one_reward_in_small(benchmark: ModuleType, tmp_path: Path) ->
     rows = ("four_couplings", "half_temperature")
     four, half = (load(f"figure_7_4/point_roam.{row}.0", tmp_path / "skills") for row in rows)
     assert four.policy.config["couplings"] == 4 and half.alpha == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    "benchmark", sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py")), indirect=True
+)
+def test_every_benchmark_finds_what_it_measures(benchmark: ModuleType) -> None:
+    """By its imports: what they are of moves now and then."""
+    assert benchmark.__doc__
