@@ -222,7 +222,7 @@ class Collector:
             chance = torch.rand(self.env.num_envs, generator=self.generator)
             shared = self._acting < len(self.tasks)  # who rehearses goes on to the end
             self._deal(shared & (chance < 1 / self.exploration.hand_over))
-        u = torch.empty(len(obs), self.spec.action_dim)
+        u = torch.full((len(obs), self.spec.action_dim), torch.nan)  # for one in nobody's hands
         for index, policy in enumerate(policies):
             mine = self._acting == index
             u[mine] = policy.raw(obs[mine].to(device), noise[mine].to(device)).cpu()
@@ -251,7 +251,7 @@ class Collector:
         self._straying = torch.where(self._straying, chance >= 1 / length, chance < begin)
         return self._straying
 
-    def _reset(self, obs: Array, done: Array, rehearsed: int) -> Array:
+    def _reset(self, obs: Array, done: Array, sums: int) -> Array:
         self._begun = torch.from_numpy(done)
         if not done.any():
             return obs
@@ -261,9 +261,9 @@ class Collector:
         if len(self.tasks) > 1:
             self._deal(torch.from_numpy(done))
         fresh, _ = self.env.reset(options={"reset_mask": done})
-        if self.guide and rehearsed:
-            ids, sums = self.guide.rehearse(done, rehearsed)
-            self._acting[ids] = len(self.tasks) + torch.from_numpy(sums)
+        if self.guide and sums:
+            ids, which = self.guide.rehearse(done, sums)
+            self._acting[ids] = len(self.tasks) + torch.from_numpy(which)
             done = done & (self._acting < len(self.tasks)).numpy()
         if self.guide and self.guide.plans:
             ids, states, elapsed = self.guide.begin(done)

@@ -47,7 +47,7 @@ def check(tensors: Mapping[str, Tensor]) -> None:
         raise InvalidValue("a replay's episode lengths do not match its transitions")
 
 
-def kept(lengths: Tensor, limit: int | None, latest: float = 0.0) -> Tensor:
+def chosen(lengths: Tensor, limit: int | None, latest: float = 0.0) -> Tensor:
     """Indices of episodes whose lengths sum to at most `limit` (at least one).
 
     Args:

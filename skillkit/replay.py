@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skillkit.episodes import DISCOUNTS as DISCOUNTS
 from skillkit.episodes import EPISODE_KEYS as EPISODE_KEYS
-from skillkit.episodes import check, kept
+from skillkit.episodes import check, chosen
 from skillkit.errors import InvalidValue
 from skillkit.ring import Ring
 from skillkit.types import Array, Batch, Spec
@@ -141,7 +141,7 @@ class ReplayBuffer(Ring):
         numbers, lengths = torch.unique_consecutive(self.episode[order], return_counts=True)
         starts = lengths.cumsum(0) - lengths
         dealt = torch.arange(len(lengths))[task % len(lengths) :: self.tasks]
-        keep = dealt[kept(lengths[dealt], limit, latest)]
+        keep = dealt[chosen(lengths[dealt], limit, latest)]
         index = [order[s : s + n] for s, n in zip(starts[keep], lengths[keep], strict=True)]
         last = torch.stack([rows[-1] for rows in index])
         flat = torch.cat(index)

@@ -68,7 +68,6 @@ class Pusher(MujocoDomain):
             "plan.rounds": 25,
             "distill.updates": 400,  # where the improvement begins
             "improve.updates": 700,
-            "compose.threads": 2,
         },
     )
 

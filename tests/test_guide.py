@@ -146,7 +146,8 @@ def rehearsed(rehearsals: float, hand_over: float = 0.0) -> tuple[list[Array], l
     skills = [gaussian([np.arctanh(x)] * 2, [0.01] * 2, observations=4) for x in (LEFT, RIGHT)]
     for _ in range(9 * TASK.horizon):
         collector.step(skills, [gaussian([STILL] * 2, [0.01] * 2, observations=4)])
-    found = split({key: value.numpy() for key, value in replay.episodes().items()})
+    both = [replay.episodes(task=column) for column in (0, 1)]  # every other episode each
+    found = [one for own in both for one in split({key: x.numpy() for key, x in own.items()})]
     ours, theirs = [], []
     for _, action in found:
         (ours if np.abs(action).max() < 0.1 else theirs).append(action)
@@ -157,7 +158,7 @@ def rehearsed(rehearsals: float, hand_over: float = 0.0) -> tuple[list[Array], l
 def test_so_many_episodes_are_rehearsals(share: float) -> None:
     ours, theirs = rehearsed(share)
     begun = len(ours) + len(theirs) - ENVS  # the first began before anything was rehearsed
-    assert len(ours) / begun == pytest.approx(share, abs=0.15)
+    assert len(ours) / begun == pytest.approx(share, abs=0.2 if 0 < share < 1 else 0.0)
 
 
 def test_a_rehearsal_is_handed_over_to_nobody() -> None:

@@ -8,8 +8,9 @@ for any one policy pi
 
 Every critic learns, on stored transitions relabelled for its own task, what its reward is worth
 under the one policy that all share, and that policy improves on the sum, pi' = exp(Q^pi/alpha)/Z in
-each state: policy iteration of the composed task, begun at pi_S and Q_S. What the critics lose on
-the way is F of THEORY 5, the price of composition; no network is added for it.
+each state: policy iteration of the composed task, begun at pi_S and Q_S. No network is added; what
+the critics lose on the way is F of THEORY 5, the price of composition, and what soft values count
+for entropy.
 
 Its targets look ahead along the stored episodes (`best_returns`), and the policy leans towards
 stored actions that were worth more than its own: what it cannot try, it must believe. The values
@@ -56,20 +57,14 @@ class ImproveConfig:
     # by how much more, up to 1 r [1/nat]
     margin: float = 0.2  # which they must be worth more at least [r]
     focus: float = 0.25  # share of the transitions, in [0, 1], that are drawn from those alone
-    doubt: float = 0.05  # weight of E[Q(s, pi) - Q(s, a)] over stored (s, a) in the critics' loss:
-    # what nobody has tried is worth a little less than it seems (Kumar et al. 2020)
+    doubt: float = 0.05  # weight of E[Q(s, pi) - Q(s, a)] in the critics' loss, averaged over those
+    # of a skill: what nobody has tried is worth less than it seems (Kumar et al. 2020) [r]
 
     def __post_init__(self) -> None:
-        amounts = (
-            self.updates,
-            self.evaluations,
-            self.jitter,
-            self.imitation,
-            self.margin,
-            self.doubt,
-        )
+        amounts = [self.updates, self.evaluations, self.jitter, self.imitation, self.margin]
+        amounts.append(self.doubt)
         shares = self.promise, self.focus
-        if min(*amounts, self.doubt) < 0 or not 0 <= min(shares) <= max(shares) <= 1:
+        if min(amounts) < 0 or not 0 <= min(shares) <= max(shares) <= 1:
             raise InvalidValue(
                 "improve.updates, evaluations, jitter, imitation, margin and doubt must not be "
                 "negative, and improve.promise and improve.focus lie in [0, 1]"

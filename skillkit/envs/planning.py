@@ -33,21 +33,21 @@ Act = Callable[[Array], Array]  # (B, O) -> native actions (B, A)
 class PlanConfig:
     """When a training looks ahead to compositions, how, and what becomes of it."""
 
-    every: int = 0  # environment steps from one look ahead to the next; 0: there is none. At each
-    # the sums of what is trained together, as far as one state can have all their goals, are
-    # composed from what would be stored by now, and plans are made that are better. What both show
-    # is stored, and compositions later find it there
-    after: float = 0.0  # share of the training before the first look ahead: skills that know little
-    # hope for other things than they will at the end
-    rehearsals: float = 0.5  # of episodes that belong to the latest such compositions from their
-    # first step to their last
-    latest: float = 1.0  # share of what is stored, in [0, 1], that is the latest there is: what the
-    # rehearsals of the finished skills have seen. The others are spread evenly over the training
+    every: int = 0  # environment steps from one look ahead to the next, counted from the beginning;
+    # 0: there is none. At each the sums of what is trained together, as far as one state can have
+    # all their goals, are composed from what would be stored by now, and plans are made that are
+    # better
+    after: float = 0.0  # share of the training's steps, in [0, 1], before the first look ahead:
+    # skills that know little hope for other things than they will at the end
+    rehearsals: float = 0.5  # share of the episodes, in [0, 1], that belong to the latest
+    # compositions from their first step to their last
+    latest: float = 1.0  # share of what the skills store, in [0, 1], that is the latest there is:
+    # what rehearsals of nearly finished skills have seen. The rest is spread over the training
     length: int = 100  # of a plan [steps]
     candidates: int = 256  # plans that are tried at once
     rounds: int = 40  # of trying, each around the best of the one before
     kept: int = 3  # searches whose plans are in use, the latest: earlier policies knew less
-    share: float = 0.5  # of the other episodes that begin in a state along a plan
+    share: float = 0.5  # share of the other episodes, in [0, 1], that begin in a state along a plan
     noise: float = 0.05  # of half of them, which follow their plan from its first half on: standard
     # deviation, at most, of what is added to its actions [half the range of an action]; in the
     # others the policy acts at once
@@ -64,11 +64,6 @@ class PlanConfig:
                 "plan.length, plan.rounds and plan.kept must be at least 1, and plan.candidates "
                 f"at least {2 * ELITES}"
             )
-
-    @property
-    def share_of_latest(self) -> float:
-        """Of what is stored; without a look ahead nothing in it is better than the rest."""
-        return self.latest if self.every else 0.0
 
 
 class Plan(NamedTuple):

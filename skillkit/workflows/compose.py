@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skillkit.algorithms import DistillConfig
 from skillkit.composition import rules
 from skillkit.composition.coverage import coverage
 from skillkit.composition.estimates import Proposal, estimated_cost
@@ -23,7 +22,7 @@ from skillkit.envs import task as find_task
 from skillkit.errors import IncompatibleSkills, InvalidValue
 from skillkit.evaluation import Evaluation
 from skillkit.manifest import check_name
-from skillkit.policies import POLICIES, Policy
+from skillkit.policies import Policy
 from skillkit.policies.mixture import Mixture
 from skillkit.q_functions import WeightedSum
 from skillkit.replay import ReplayBuffer, union
@@ -32,7 +31,7 @@ from skillkit.skill import Skill, load
 from skillkit.workflows.common import OnEvent, arithmetic, controller, score
 from skillkit.workflows.extract import InstantConfig, seconds_per_action
 from skillkit.workflows.merge import MERGING, Merged, Summands, merge
-from skillkit.workflows.recipes import for_composing, without
+from skillkit.workflows.recipes import for_composing, giving_way
 from skillkit.workflows.result import command_line, summary, unsaved
 from skillkit.workflows.settings import check_seed, plain, resolve
 from skillkit.workflows.streams import composition
@@ -109,9 +108,11 @@ def compose(
     """
     check_seed(seed)
     tables = {"compose": ComposeConfig, **({"instant": InstantConfig} if instant else MERGING)}
-    asked = resolve(settings or {}, **tables)  # a slip is said before anything is loaded
+    settings = settings or {}
+    resolve(settings, **tables)  # a slip is said before anything is loaded
     sum_ = _add(skills, weights, temperature)
-    configs = resolve(sum_.recipe(asked) | dict(settings or {}), **tables)
+    recipe = for_composing(giving_way(sum_.task.recipe[1], settings), tables)
+    configs = resolve({**recipe, **settings}, **tables)
     given, name = name, sum_.name(name, ".instant" * instant)
     config: ComposeConfig = configs["compose"]
     notify = on_event or (lambda event: None)
@@ -137,7 +138,7 @@ def compose(
         found.q,
         episodes,
         scores[name],
-        command=command_line("compose", references, options, settings or {}),
+        command=command_line("compose", references, options, settings),
         figure=plots.outcome(_drawn(scores, name)),
         kind="composed",
         algorithm="resample" if instant else "distill",
@@ -177,15 +178,6 @@ class _Sum:
         if name in [part.name for part in self.parts]:
             raise InvalidValue(f"{name} is one of the skills composed; name the result with --name")
         return name
-
-    def recipe(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """How such a sum is composed unless something else was asked for. Its improvement gives way
-        to a policy that cannot be improved, or that was asked to stay with the skills."""
-        recipe = for_composing(self.task.recipe[1], asked)
-        distill: DistillConfig | None = asked.get("distill")
-        if distill and (distill.trust or not POLICIES[distill.policy].has_density):
-            return without(recipe, "improve.")
-        return recipe
 
     @property
     def policies(self) -> list[Policy]:

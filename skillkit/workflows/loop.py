@@ -76,9 +76,10 @@ def learn(
     collector = runs[0].collector  # whose steps are those of all
     while collector.steps < config.steps:
         before = collector.steps
-        for run in runs:
+        for run in runs:  # before any of them goes on: a checkpoint meanwhile holds all in step
             if run.plans_due:
                 _look_ahead(learning, run, notify, checkpoint)
+        for run in runs:
             _collect(learning, run, config)
         if collector.steps >= config.warmup:
             (due,) = {run.owes((collector.steps - before) / config.update_every) for run in runs}
@@ -111,7 +112,7 @@ def _collect(learning: Seeds, run: Run, config: TrainConfig) -> None:
 
 
 def _look_ahead(learning: Seeds, run: Run, notify: OnEvent, checkpoint: Checkpoint | None) -> None:
-    """Plans take minutes; stopped meanwhile, they are looked for again."""
+    """It takes minutes; stopped meanwhile, it begins anew."""
 
     def report(done: float) -> None:
         notify({"kind": "search", "step": run.collector.steps, "done": done})

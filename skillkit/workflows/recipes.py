@@ -6,18 +6,19 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
-from skillkit.algorithms import ALGORITHMS
+from skillkit.algorithms import ALGORITHMS, DistillConfig
 from skillkit.collector import Exploration
 from skillkit.envs.planning import PlanConfig
 from skillkit.errors import InvalidValue, UnknownName
+from skillkit.policies import POLICIES
 from skillkit.replay import Sampling
 from skillkit.workflows.loop import TrainConfig
 from skillkit.workflows.settings import resolve
 
 COMPOSING = ("compose", "distill", "improve", "instant")  # what a recipe says of compositions
 ONE_FRAME = "explore.turn_every"  # for a single layer that is taught in one frame
-PLANS = "plan."  # for sums of tasks
-EVERY = "plan.every"  # with which compositions are rehearsed
+PLANS = "plan."  # for several tasks with sums
+EVERY = "plan.every"  # a training that looks ahead composes, too
 
 
 def configure(
@@ -79,6 +80,15 @@ def check_learns(config: TrainConfig) -> None:
 def for_composing(recipe: Mapping[str, Any], tables: Collection[str]) -> dict[str, Any]:
     """What a recipe says of compositions, as far as it is of these tables."""
     return {key: value for key, value in recipe.items() if key.partition(".")[0] in tables}
+
+
+def giving_way(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe whose improvement gives way to a distilled policy that was asked for and cannot be
+    improved, or that was asked to stay with the skills."""
+    asked = for_composing(given, ["distill"])
+    distill: DistillConfig = resolve(asked, distill=DistillConfig)["distill"]
+    improvable = POLICIES[distill.policy].has_density and not distill.trust
+    return dict(recipe) if improvable else without(recipe, "improve.")
 
 
 def without(recipe: Mapping[str, Any], *beginnings: str) -> dict[str, Any]:

@@ -39,7 +39,6 @@ def finished(
     `seconds` is what learning took; `counts` join the metrics.
     """
     task, learner, config = trainee.task, trainee.learner, configs["train"]
-    latest = configs["plan"].share_of_latest
     name, base = names[trainee.column], trainee.base
     learner.policy.cpu()
     policy, q = trainee.policy, learner.q.cpu()
@@ -58,7 +57,7 @@ def finished(
         task,
         policy,
         q,
-        run.replay.episodes(config.replay_stored, trainee.column, latest),
+        run.replay.episodes(config.replay_stored, trainee.column, run.latest),
         final,
         command=command,
         figure=figure,

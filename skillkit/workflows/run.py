@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from skillkit.errors import CorruptSkill, InvalidValue, NonFinite, RunConflict
 from skillkit.guide import Guide
 from skillkit.manifest import Parent
 from skillkit.policies import POLICIES, Policy
+from skillkit.q_functions import SoftQ
 from skillkit.replay import ReplayBuffer, Sampling
 from skillkit.turning import Turning
 from skillkit.types import Batch, Spec
@@ -146,14 +147,13 @@ class Run:
             else None
         )
         self.configs = configs
-        self.planning: PlanConfig = configs["plan"]
-        if self.planning.every:
-            check_plans(tasks, base is not None, configs["explore"])
+        if configs["plan"].every:
+            check_plans(self.trainees, played, configs)
         self.collector = self._collector(spec, played, configs, streams.noises)
         self.rehearsed: list[Policy] = []  # what acts for sums of the tasks
-        self._plans = streams.plans
+        self._plans, self._warmup = streams.plans, loop.warmup
         self.planned = 0  # steps simulated for the sake of plans
-        self._looked = 0  # so many times for plans
+        self._looked = 0  # ahead: after so many times plan.every steps at the latest
         self.parent: Parent | None = None  # the skill that the policies began as, if any
         self.owed = 0.0  # part of an update that each learner has not made for the steps taken
         self._before, self._began = 0.0, time.monotonic()
@@ -167,8 +167,8 @@ class Run:
         turning = guide = None
         if every := explore.turn_every:
             turning = Turning(played[0].on, every, loop.environments, generator)
-        if self.planning.every:
-            guide = Guide(self.planning, loop.environments, generator)
+        if configs["plan"].every:
+            guide = Guide(configs["plan"], loop.environments, generator)
         tasks = played if len(self.trainees) > 1 or turning else ()
         return Collector(self.env, spec, self.replay, generator, explore, tasks, turning, guide)
 
@@ -181,10 +181,15 @@ class Run:
 
     @property
     def plans_due(self) -> bool:
-        """Whether it is time to look for plans again."""
-        every, steps = self.planning.every, self.collector.steps
-        late = steps >= self.planning.after * self.steps
-        return every > 0 and late and steps // every > self._looked
+        """Whether it is time to look ahead again."""
+        plan: PlanConfig = self.configs["plan"]
+        steps, first = self.collector.steps, max(plan.after * self.steps, self._warmup)
+        return plan.every > 0 and steps >= first and steps // plan.every > self._looked
+
+    @property
+    def latest(self) -> float:
+        """Share of what is stored that is the latest: without rehearsals it is no better."""
+        return self.configs["plan"].latest if self.rehearsed else 0.0
 
     def look_ahead(self, report: Callable[[float], None]) -> dict[str, Plan]:
         """Rehearse the compositions of the skills, and look for plans that are better than those;
@@ -202,7 +207,7 @@ class Run:
         self.planned += found.steps
         self.rehearsed = [policy.to(self.device) for policy in found.rehearsed]
         self.collector.guide.add([plan for plan in found.plans.values() if plan.gain > 0])
-        self._looked = self.collector.steps // self.planning.every
+        self._looked = self.collector.steps // self.configs["plan"].every
         return found.plans
 
     @property
@@ -228,8 +233,10 @@ class Run:
         Raises:
             NonFinite: a parameter is no number any more, which no loss has shown yet.
         """
+        _check_parameters(self.rehearsed, self.collector.steps)
         for trainee in self.trainees:
-            _check_parameters(trainee.learner, self.collector.steps)
+            own = trainee.learner.policy, trainee.learner.q
+            _check_parameters(own, self.collector.steps)
             save_file(_contiguous(trainee.learner.state()), folder / trainee.file)
         for index, policy in enumerate(self.rehearsed):
             save_file(_contiguous(policy.state_dict()), folder / _rehearsal(index))
@@ -325,7 +332,11 @@ def _settings(algorithm: str, configs: Mapping[str, Any]) -> dict[str, Any]:
     names = [algorithm, "train", "explore", "replay", "plan"]
     names += [table for table in ("reuse", *MERGING) if table in configs]
     free = {f"train.{key}" for key in FREE}
-    free.add(f"{algorithm}.learning_rate")  # the one thing to change when a loss diverged
+    # the one thing to change when a loss diverged
+    free |= {f"{algorithm}.learning_rate", "distill.learning_rate"}
+    free |= {"improve.learning_rate", "improve.policy_rate"}
+    if configs["plan"].every:
+        free -= {"train.replay_stored"}  # rehearsals learn from so much
     found = {f"{name}.{key}": v for name in names for key, v in plain(configs[name]).items()}
     return {key: value for key, value in found.items() if key not in free}
 
@@ -351,8 +362,8 @@ def _check_symmetries(task: Task, base: Base | None, configs: Mapping[str, Any])
             )
 
 
-def _check_parameters(learner: Learner, steps: int) -> None:
-    for module in (learner.policy, learner.q):
+def _check_parameters(modules: Iterable[Policy | SoftQ], steps: int) -> None:
+    for module in modules:
         if not all(bool(value.isfinite().all()) for value in module.parameters()):
             raise NonFinite(
                 f"a parameter of the {module.kind} became infinite or NaN before step {steps}; "

@@ -43,5 +43,5 @@ def composition(seed: int) -> Composition:
 
 
 def search(stream: int, steps: int, index: int) -> int:
-    """The seed of a search for a plan: of which sum, after so many steps of the training."""
+    """The seed of a rehearsal and a plan: of which sum, after so many steps of the training."""
     return int(np.random.SeedSequence((stream, steps, index)).generate_state(1)[0])

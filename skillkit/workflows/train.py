@@ -20,7 +20,15 @@ from skillkit.workflows.frames import taught
 from skillkit.workflows.loop import Checkpoint, TrainConfig, learn
 from skillkit.workflows.merge import MERGING
 from skillkit.workflows.naming import check_names
-from skillkit.workflows.recipes import EVERY, ONE_FRAME, PLANS, check_learns, configure, without
+from skillkit.workflows.recipes import (
+    EVERY,
+    ONE_FRAME,
+    PLANS,
+    check_learns,
+    configure,
+    giving_way,
+    without,
+)
 from skillkit.workflows.result import command_line, finished
 from skillkit.workflows.run import Run
 from skillkit.workflows.seeds import Seeds, check_seeds
@@ -138,12 +146,13 @@ def train_together(
     every_frame = parse("train.every_frame", settings.get("train.every_frame", True), bool)
     if not every_frame or taught(found) == found:
         recipe = without(recipe, ONE_FRAME)
-    if not sums(found):
-        recipe = without(recipe, PLANS)
     algorithm = recipe_algorithm if algorithm is None else algorithm
-    ahead = parse(EVERY, {EVERY: 0, **recipe, **settings}[EVERY], int)
-    own, tables = without(recipe, "stack."), MERGING if ahead else {}
-    configs = configure(algorithm, settings, own, recipe_algorithm, **tables)
+    recipe = without(recipe, "stack.")
+    configs = _configured(algorithm, settings, recipe, recipe_algorithm)
+    rehearsed = len(found) > 1 and sums(found) and configs[algorithm].alpha > 0
+    if not rehearsed and EVERY not in settings:
+        recipe = without(recipe, PLANS)
+        configs = _configured(algorithm, settings, recipe, recipe_algorithm)
     config: TrainConfig = configs["train"]
     check_learns(config)
     notify = on_event or (lambda event: None)
@@ -176,3 +185,12 @@ def train_together(
             for run in runs
             for trainee in run.trainees
         )
+
+
+def _configured(
+    algorithm: str, settings: Mapping[str, Any], recipe: Mapping[str, Any], lender: str
+) -> dict[str, Any]:
+    """The configs of a training, with those of its rehearsals if it looks ahead."""
+    ahead = parse(EVERY, {EVERY: 0, **recipe, **settings}[EVERY], int)
+    recipe, tables = giving_way(recipe, settings), MERGING if ahead else {}
+    return configure(algorithm, settings, recipe, lender, **tables)

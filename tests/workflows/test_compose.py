@@ -20,6 +20,7 @@ from skillkit.skill import Skill, arrays, load
 from skillkit.workflows import compose as compose_module
 from skillkit.workflows.compose import compose
 from skillkit.workflows.improve import check_improvable
+from skillkit.workflows.recipes import giving_way
 from skillkit.workflows.train import train
 from tests.point_skills import BRIEF, SHORT, trained
 
@@ -216,7 +217,10 @@ def test_a_policy_without_density_is_not_improved(x: Skill, y: Skill) -> None:
 def test_the_improvement_of_a_recipe_gives_way_to_what_was_asked_for(
     settings: dict[str, Any], updates: int, x: Skill, y: Skill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compose_module, "for_composing", lambda recipe, tables: IMPROVED)
+    def recommended(recipe: Any, given: Any) -> Any:
+        return giving_way(IMPROVED, given)
+
+    monkeypatch.setattr(compose_module, "giving_way", recommended)
     found = quick(x, y, settings=settings)
     assert found.manifest.config["improve"]["updates"] == updates
 

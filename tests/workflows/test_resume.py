@@ -52,6 +52,18 @@ def trains(*tasks: str, base: str | None = None, **options: Any) -> Train:
     return lambda **run: train_together(tasks, settings=settings, **options, **run)
 
 
+PLANS = {  # by the middle of the training what was rehearsed at 200 steps acts
+    "plan.every": 200,
+    "plan.length": 20,
+    "plan.candidates": 32,
+    "plan.rounds": 2,
+    "plan.share": 1.0,
+    "plan.rehearsals": 0.7,
+    "distill.updates": 5,
+    "improve.updates": 5,
+    "improve.evaluations": 2,
+}
+
 MEMBERS: dict[str, Callable[[], Train]] = {
     "sac": lambda: trains(
         "point_roam",
@@ -77,20 +89,8 @@ MEMBERS: dict[str, Callable[[], Train]] = {
     ),
     "pusher": lambda: trains("push_x", settings={"train.update_every": 20}),
     "together": lambda: trains("point_x", "point_y", settings={"explore.hand_over": 9}),
-    "plans": lambda: trains(
-        "point_x",
-        "point_y",
-        settings={
-            "plan.every": 200,
-            "plan.length": 20,
-            "plan.candidates": 32,
-            "plan.rounds": 2,
-            "plan.share": 1.0,
-            "distill.updates": 5,
-            "improve.updates": 5,
-            "improve.evaluations": 2,
-        },
-    ),
+    "plans": lambda: trains("point_x", "point_y", settings=PLANS),
+    "plans of seeds": lambda: trains("point_x", "point_y", seed=[3, 1], settings=PLANS),
     "at once": lambda: trains(
         "point_x", "point_y", settings={"train.stacked": True, "sac.automatic_alpha": True}
     ),
