@@ -52,8 +52,8 @@ def trains(*tasks: str, base: str | None = None, **options: Any) -> Train:
     return lambda **run: train_together(tasks, settings=settings, **options, **run)
 
 
-PLANS = {  # by the middle of the training what was rehearsed at 200 steps acts
-    "plan.every": 200,
+PLANS = {  # what was rehearsed at 300 steps acts in the episodes that begin at 400
+    "plan.every": 300,
     "plan.length": 20,
     "plan.candidates": 32,
     "plan.rounds": 2,
