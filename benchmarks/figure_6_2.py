@@ -3,11 +3,12 @@
     python benchmarks/figure_6_2.py --seeds 0,1,2     # what is missing; table, figure
     python benchmarks/figure_6_2.py --tasks push_x_middle+push_y --ways composed,direct
 
-Three ways to the same task, push_x+push_y, from the constituents that table_6_1.py trains:
-composition (0 interactions), direct training with the constituents' recipe, and offline soft
-Q-learning on the union of the constituents' replays, which the composition has as well. Each is
-evaluated every 1,000 gradient steps; seconds are those of learning, on one thread, and for direct
-training of collecting too. Offline learning stops after 10 times the composer's steps.
+Ways to the same task, push_x+push_y, from the constituents that table_6_1.py trains: composition
+(0 interactions), direct training with the constituents' recipe, the same with plans for that task,
+as the constituents had while they were trained together, and offline soft Q-learning on the union
+of the constituents' replays, which the composition has as well. Each is evaluated every 1,000
+gradient steps; seconds are those of learning, on one thread, and for direct training of collecting
+too. Offline learning stops after 10 times the composer's steps.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from skillkit.workflows.recipes import configure, for_composing
 from skillkit.workflows.settings import resolve
 
 FOLDER = RESULTS / "figure_6_2"
-WAYS = ("composed", "direct", "offline")
+WAYS = ("composed", "direct", "planned", "offline")
 EVERY, GOAL, EPISODES = 1_000, 0.15, 100
 Row = dict[str, float]  # updates, seconds, final_distance [m], return [r]
 Batch = Callable[[], Any]
@@ -102,10 +103,12 @@ def composed(goal: Task, parts: list[Skill], seed: int) -> list[Row]:
     return rows
 
 
-def direct(goal: Task, seed: int) -> list[Row]:
+def direct(goal: Task, seed: int, way: str) -> list[Row]:
     """Training from scratch, with the constituents' recipe and update ratio."""
-    place = Registry([REGISTRIES / f"figure_6_2.{seed}"])
+    place = Registry([REGISTRIES / f"figure_6_2.{way}.{seed}"])
     settings = {"train.evaluate_every": 2 * EVERY, "train.evaluation_episodes": EPISODES}
+    if way == "planned":
+        settings["plan.every"] = goal.recipe[1]["plan.every"]
     with Progress("environment steps") as progress:
         skill = train(goal, seed=seed, settings=settings, on_event=progress).save(registry=place)
     done, timing = skill.curve[-1]["step"], skill.manifest.timing
@@ -142,7 +145,8 @@ def measure(name: str, seed: int, ways: Sequence[str]) -> None:
 
     curves: dict[str, Callable[[], list[Row]]] = {
         "composed": lambda: composed(goal, parts(), seed),
-        "direct": lambda: direct(goal, seed),
+        "direct": lambda: direct(goal, seed, "direct"),
+        "planned": lambda: direct(goal, seed, "planned"),
         "offline": lambda: offline(goal, parts(), seed, budget),
     }
     for way in ways:
