@@ -61,10 +61,10 @@ class ImproveConfig:
     # of a skill: what nobody has tried is worth less than it seems (Kumar et al. 2020) [r]
 
     def __post_init__(self) -> None:
-        amounts = [self.updates, self.evaluations, self.jitter, self.imitation, self.margin]
-        amounts.append(self.doubt)
+        counts = self.updates, self.evaluations
+        amounts = self.jitter, self.imitation, self.margin, self.doubt
         shares = self.promise, self.focus
-        if min(amounts) < 0 or not 0 <= min(shares) <= max(shares) <= 1:
+        if min(counts + amounts) < 0 or not 0 <= min(shares) <= max(shares) <= 1:
             raise InvalidValue(
                 "improve.updates, evaluations, jitter, imitation, margin and doubt must not be "
                 "negative, and improve.promise and improve.focus lie in [0, 1]"
