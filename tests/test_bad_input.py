@@ -555,6 +555,7 @@ print(json.dumps(answers))
 """
 
 
+@pytest.mark.slow
 def test_real_disks_that_are_full_or_read_only(tmp_path: Path) -> None:
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("no private mounts on this machine")

@@ -223,6 +223,7 @@ def stopped(*arguments: object) -> Answer:
         return answer(*arguments)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_run_and_resume_ends_it(mine: Path) -> None:
     running = process("train", "point_x", *LONG)
     until_progress(running)

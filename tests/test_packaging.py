@@ -52,6 +52,7 @@ def test_wheel_carries_content_and_types(dist: Path) -> None:
     assert not strays, "a wheel installs nothing beside its package"
 
 
+@pytest.mark.slow
 def test_sdist_builds_and_tests_itself(dist: Path) -> None:
     with tarfile.open(next(dist.glob("*.tar.gz"))) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}

@@ -1,7 +1,7 @@
 """The benchmarks of speed in small: what they say is what they measured, and nothing is kept else.
 
-Those that take processes with PyTorch, or other libraries, are slow; the latter skip themselves
-where these are not installed, which the benchmark itself does.
+Those that measure, or take other libraries, are slow; the latter skip themselves where these are
+not installed, which the benchmark itself does.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ def test_a_mistake_is_one_sentence(get: Get, name: str, tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_a_controller_is_timed(get: Get, tmp_path: Path) -> None:
     words = "--calls 20 --seconds .02 --repeats 2 --without sb3"
     made = run(get("controller"), tmp_path, words)
@@ -128,6 +129,7 @@ def test_what_a_loop_misses(get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["latest"] == pytest.approx(2500, abs=30)
 
 
+@pytest.mark.slow
 def test_starting_is_timed(get: Get, tmp_path: Path) -> None:
     words = "--rows commands --repeats 1 --most 1"
     made = run(get("startup"), tmp_path, words)
@@ -144,6 +146,7 @@ def test_a_list_of_many_is_what_a_list_shows(get: Get, tmp_path: Path) -> None:
     assert len(found) == 12 and found[0].manifest.kind == "trained"
 
 
+@pytest.mark.slow
 def test_physics_is_counted(get: Get, tmp_path: Path) -> None:
     words = "--rows pusher,ant --sizes 1,2 --steps 700 --threads 2 --repeats 1"
     made = run(get("physics"), tmp_path, words)
@@ -168,6 +171,7 @@ def test_their_domains_are_theirs(get: Get, name: str) -> None:
             physics.compare(replace(ours, ends=None), single)
 
 
+@pytest.mark.slow
 def test_training_is_taken_apart(get: Get, tmp_path: Path) -> None:
     words = "--rows point_roam --steps 64 --warmup 256 --repeats 2"
     made = run(get("training"), tmp_path, words)

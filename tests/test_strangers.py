@@ -201,5 +201,6 @@ def attacked(number: int, place: Path) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_known_attacks_are_refused_or_do_nothing(worker: Callable[..., Worker]) -> None:
     report("attacks", worker(attacked).run(range(len(ATTACKS))), ATTACKS)

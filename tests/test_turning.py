@@ -117,6 +117,7 @@ def test_a_recipe_for_one_way_is_for_nothing_else(tasks: list[str]) -> None:
         assert skill.manifest.config["explore"]["turn_every"] == 0
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_in_its_frames(tmp_path: Path) -> None:
     brief = {"train.steps": 1_600, "train.warmup": 400, "explore.turn_every": 10}
     brief |= {"train.evaluation_episodes": 2, "train.final_episodes": 2}

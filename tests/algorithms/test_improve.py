@@ -58,7 +58,10 @@ ONE = torch.ones(len(GRID), 1)
 STEP = float(GRID[1, 0] - GRID[0, 0])
 
 
-@pytest.fixture(scope="module", params=[ALPHA, 0.4], ids=["its own", "asked for"])
+ASKED_FOR = pytest.param(0.4, id="asked for", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=[pytest.param(ALPHA, id="its own"), ASKED_FOR])
 def learned(request: pytest.FixtureRequest) -> Improve:
     return learn(learner(request.param))
 

@@ -61,7 +61,13 @@ def test_the_closed_form_of_a_policy_is_its_discounted_cost() -> None:
     assert total.std().item() / 100 < 0.02 * truth
 
 
-@pytest.mark.parametrize("pair", [linear.EQUAL, linear.UNEQUAL], ids=["equal", "unequal"])
+@pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param(linear.EQUAL, id="equal", marks=pytest.mark.slow),
+        pytest.param(linear.UNEQUAL, id="unequal"),
+    ],
+)
 def test_estimates_where_only_the_goals_differ(pair: LinearPair) -> None:
     """ORACLES 4c: F and C within 10 % are asked for; a fifth of that is reached."""
     found, _ = estimates(pair, pair.pi_s)

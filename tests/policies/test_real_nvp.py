@@ -187,9 +187,9 @@ def learned(std: float, forward: bool, updates: int, **options: Any) -> tuple[fl
 @pytest.mark.parametrize(
     ("std", "forward", "updates", "options"),
     [
-        (0.01, False, 600, {"scale_bound": 5.0}),
+        pytest.param(0.01, False, 600, {"scale_bound": 5.0}, marks=pytest.mark.slow),
         (0.01, True, 400, {"scale_bound": 5.0}),
-        (0.01, True, 400, {"couplings": 6}),
+        pytest.param(0.01, True, 400, {"couplings": 6}, marks=pytest.mark.slow),
         (3.0, False, 300, {}),
         (3.0, True, 300, {}),
         (0.2, False, 300, {}),

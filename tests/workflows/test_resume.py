@@ -105,6 +105,7 @@ MEMBERS: dict[str, Callable[[], Train]] = {
     ),
     "from": lambda: trains("point_y", parent="point_x"),
 }
+LONG = {"plans of seeds", "seeds at once", "three layers"}  # and of parts that others have alone
 
 
 class Enough(Exception):
@@ -189,7 +190,10 @@ def resumed_is_whole(member: str, chance: int, folder: Path) -> None:
     same(again.events, log.events[log.said[chance] :])
 
 
-@pytest.mark.parametrize("member", MEMBERS)
+@pytest.mark.parametrize(
+    "member",
+    [pytest.param(m, marks=[pytest.mark.slow] * (m in LONG)) for m in MEMBERS],
+)
 def test_an_interruption_leaves_no_trace(member: str, tmp_path: Path) -> None:
     """In the middle of episodes, of what lasts, and of the training."""
     _, log = whole(member)
