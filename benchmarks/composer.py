@@ -31,8 +31,10 @@ GOAL = 0.18  # [m], what the shipped push_x+push_y comes to
 CORES = host()["cores"]
 
 
-def distilled(kind: str, count: int, updates: int, threads: int, episodes: int) -> Figures:
-    words = [kind, str(count), str(updates), str(threads), str(episodes), str(GOAL)]
+def distilled(
+    kind: str, count: int, updates: int, threads: int, episodes: int, products: int
+) -> Figures:
+    words = [kind, *map(str, (count, updates, threads, episodes, products, GOAL))]
     with Worker([sys.executable, str(SCRIPT), *words], threads) as worker:
         return worker.about
 
@@ -79,6 +81,7 @@ def _line(row: Result, name: str, played: bool) -> list[str]:
 )
 @click.option("--brief", type=click.IntRange(1), default=200, help="Updates, to see the growth.")
 @click.option("--episodes", type=click.IntRange(2), default=50, help="At each look.")
+@click.option("--products", type=click.IntRange(1), default=20, help="Of matrices, each time.")
 @click.option("--threads", type=click.IntRange(1), default=CORES, help="All cores by default.")
 def main(
     rows: list[str],
@@ -90,6 +93,7 @@ def main(
     updates: int,
     brief: int,
     episodes: int,
+    products: int,
     threads: int,
 ) -> None:
     """Distil two skills wholly, and two, four and eight briefly, with each kind of policy."""
@@ -102,7 +106,7 @@ def main(
         numbers = ["2"] if row == "quality" else counts
         length, plays = (updates, episodes) if row == "quality" else (brief, 0)
         each = {
-            f"{kind} {count}": _distilling(kind, int(count), length, threads, plays)
+            f"{kind} {count}": _distilling(kind, int(count), length, threads, plays, products)
             for kind in kinds
             for count in numbers
         }

@@ -215,8 +215,8 @@ def test_learners_take_turns(get: Get, tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.slow
 def test_composing_is_timed(get: Get, tmp_path: Path) -> None:
-    words = "--kinds gaussian --counts 2,4 --updates 20 --brief 10 --episodes 2 --repeats 1"
-    made = run(get("composer"), tmp_path, f"{words} --threads 1")
+    words = "--kinds gaussian --counts 2,4 --updates 20 --brief 10 --episodes 2"
+    made = run(get("composer"), tmp_path, f"{words} --products 1 --repeats 1 --threads 1")
     assert made.exit_code == 0
     found = rows(tmp_path, "composer")
     assert found["quality"]["figures"]["gaussian 2"]["distance"][0] > 0

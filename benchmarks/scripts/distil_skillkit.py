@@ -1,6 +1,6 @@
 """One distillation of skillkit's, in a process of its own, which says what it took.
 
-    python distil_skillkit.py POLICY SKILLS UPDATES THREADS EPISODES GOAL
+    python distil_skillkit.py POLICY SKILLS UPDATES THREADS EPISODES PRODUCTS GOAL
 
 SKILLS is even: half of them are push_x, the others push_y, so that however many there are they
 want the same, and only the work grows. Played every fifth of the updates while the clock stands.
@@ -30,12 +30,11 @@ from skillkit.workflows.common import arithmetic, score
 
 PARENTS = ("push_x", "push_y")
 LOOKS = 5
-PRODUCTS = 20  # of matrices
 MEGA = 1 << 10 if sys.platform != "darwin" else 1 << 20  # what ru_maxrss counts in, for MB
 
 
 def main() -> None:
-    kind, count, updates, threads, episodes = sys.argv[1], *map(int, sys.argv[2:6])
+    kind, count, updates, threads, episodes, calls = sys.argv[1], *map(int, sys.argv[2:7])
     take_cores(threads)
     pair = [load(name) for name in PARENTS]
     each = [pair[i % 2] for i in range(count)]
@@ -43,7 +42,7 @@ def main() -> None:
     alpha = sum(skill.alpha for skill in each) / count
     q = WeightedSum([own for _, own in parents], [1 / count] * count, alpha)
     replay = union([skill.replay for skill in each])
-    goal, wanted = task("+".join(PARENTS)), float(sys.argv[6])
+    goal, wanted = task("+".join(PARENTS)), float(sys.argv[7])
     before, reached, stopped, distance = _memory(), 0.0, 0.0, float("inf")
     first: tuple[int, float] | None = None
     learner: Distill
@@ -75,7 +74,7 @@ def main() -> None:
     done, after = first or (0, 0.0)  # the first look comes after what happens but once
     each = (took - after) / max(1, updates - done)
     with arithmetic(threads):
-        ceiling = products(PRODUCTS)["float32"]
+        ceiling = products(calls)["float32"]
     with FlopCounterMode(display=False) as counter:
         learner.update(replay.sample(config.batch_size, torch.Generator()))
     answer(
