@@ -127,15 +127,16 @@ class Improve(Learner):
         with torch.no_grad():
             own = self.policy.act(batch.obs, self.noise(len(batch.obs)))
         obs, action = batch.obs.repeat(2, 1), torch.cat([batch.action, own])
-        losses = []
+        losses, worth = [], []
         for part, y in zip(self.q.parts, batch.reward.unbind(-1), strict=True):
             stored, hoped = cast(SoftQ, part).all(obs, action).chunk(2, -1)
             losses += [critic_loss(stored, y), self.config.doubt * (hoped - stored).mean()]
+            worth.append(hoped.detach().amin(0))
         loss_q = torch.stack(losses).sum()
         step(self.optimizers["q"], loss_q)
         metrics = {"critic_loss": loss_q.detach()}
         if self.updates >= self.config.evaluations:
-            metrics |= self._improve(batch)
+            metrics |= self._improve(batch, batch.reward - torch.stack(worth, -1))
         self.updates += 1
         return metrics
 
@@ -148,8 +149,8 @@ class Improve(Learner):
         """E[Q_i(s, a)] of the policy, from one action. (B, O) -> (B, N)"""
         return self.q.each(obs, self.policy.act(obs, self.noise(len(obs))))
 
-    def _improve(self, batch: Batch) -> dict[str, Tensor]:
-        """A step of the policy on the sum."""
+    def _improve(self, batch: Batch, gain: Tensor) -> dict[str, Tensor]:
+        """A step of the policy on the sum; `gain`: of the stored actions over its own. (B, N)"""
         obs = jittered(batch.obs, self.config.jitter * self.spread, self.generator)
         obs = obs[torch.randperm(len(obs), generator=self.generator)]  # the moved among the others
         action, log_prob = self.policy.act_and_log_prob(obs, self.noise(len(obs)))
@@ -158,10 +159,7 @@ class Improve(Learner):
         q = torch.cat([value(obs[rows], action[rows]) for value, rows in parts])
         loss = actor_loss(log_prob, q, self.q.alpha)
         if self.config.imitation:
-            with torch.no_grad():
-                own = self.q(batch.obs, self.policy.mode(batch.obs))
-                gain = batch.reward @ self.weights - own
-                better = (gain - self.config.margin).clamp(0.0, MOST)
+            better = (gain @ self.weights - self.config.margin).clamp(0.0, MOST)
             likeness = self.policy.log_prob(batch.obs, batch.action)
             loss = loss - self.config.imitation * (better * likeness).mean()
         step(self.optimizers["policy"], loss)

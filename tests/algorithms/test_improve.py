@@ -146,29 +146,40 @@ def test_what_is_worth_more_than_the_policy_is_told_apart() -> None:
 
 
 def test_it_imitates_what_was_worth_more_and_nothing_else() -> None:
-    """Where the critics know nothing, stored targets above their value draw the policy."""
+    """Where the critics know nothing, stored actions that gain draw the policy."""
     state, action = torch.ones(64, 1), torch.cat([torch.full((32, 1), x) for x in (0.7, -0.7)])
-    y = torch.cat([torch.full((32, 2), 5.0), torch.full((32, 2), -5.0)])
-    data = Batch(state, action, y, torch.zeros(64), state)
+    gain = torch.cat([torch.full((32, 2), 5.0), torch.full((32, 2), -5.0)])
+    data = Batch(state, action, gain, torch.zeros(64), state)
     one = learner(imitation=1.0, policy_rate=1e-2)
     one.q.requires_grad_(False)
-    one._improve(data)
+    one._improve(data, gain)
     before = one.policy.mode(ONE[:1]).item()
     for _ in range(50):
-        one._improve(data)
+        one._improve(data, gain)
     after = one.policy.mode(ONE[:1]).item()
     assert after > before + 0.1 and after == pytest.approx(0.7, abs=0.15)
 
 
+def test_a_gain_is_over_what_its_own_action_is_worth(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, seen = learner(evaluations=0), []
+    with torch.no_grad():
+        for parameter in one.q.parameters():
+            parameter.zero_()
+        for worth, part in zip((2.0, -3.0), one.q.parts, strict=True):
+            list(part.parameters())[-1].fill_(worth)  # whatever the action
+    monkeypatch.setattr(one, "_improve", lambda batch, gain: seen.append(gain) or {})
+    one.update(stored())
+    torch.testing.assert_close(seen[0], stored().reward - torch.tensor([2.0, -3.0]))
+
+
 def test_what_is_hardly_worth_more_is_not_imitated() -> None:
     state, action = torch.ones(64, 1), torch.full((64, 1), 0.7)
-    one = learner(imitation=1.0, margin=0.5)
-    own = one.q(state, one.policy.mode(state)).detach()[:, None].expand(64, 2)
     grown = []
-    for more in (0.0, 0.4, 3.0):  # of both critics, and so of their sum
+    for gain in torch.tensor([0.0, 0.4, 3.0]):  # of both rewards, and so of their sum
         this = learner(imitation=1.0, margin=0.5)
         for _ in range(5):  # the first step of Adam knows signs alone
-            this._improve(Batch(state, action, own + more, torch.zeros(64), state))
+            data = Batch(state, action, torch.zeros(64, 2), torch.zeros(64), state)
+            this._improve(data, gain.expand(64, 2))
         grown.append(float(this.policy.log_prob(state, action).detach().mean()))
     assert grown[0] == grown[1] < grown[2]
 
@@ -182,7 +193,7 @@ def test_how_much_a_promise_counts() -> None:
             with torch.no_grad():
                 for parameter in one.q.parameters():
                     parameter.mul_(1 + learned)
-            one._improve(stored())
+            one._improve(stored(), torch.zeros(SIZE, 2))
             found[promise, learned] = one.policy.mode(ONE[:1]).item()
     assert found[1.0, 0.0] == found[1.0, 1.0]
     assert found[0.5, 0.0] != found[0.5, 1.0]
